@@ -1,0 +1,351 @@
+"""Where bytes lie: a folder, or a bucket of S3, Google Cloud, Azure (obstore behind it)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from typing_extensions import override
+
+from besana.errors import ConfigError, NotFoundError, StorageError
+
+_TEMPORARY = ".besana-part-"
+
+
+class Storage(ABC):
+    """Keep bytes under keys like `ab/abc.jpg`; small and picklable, so that workers open it too.
+
+    Every write is durable when it returns, and whole or not there at all.
+    """
+
+    url: str
+
+    @abstractmethod
+    def read(self, key: str) -> bytes:
+        """Read everything under a key.
+
+        Raises:
+            NotFoundError: If there is nothing under the key.
+            StorageError: If the disk or bucket refused.
+        """
+
+    @abstractmethod
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Read `length` bytes from `offset` on; fewer when the object ends before.
+
+        Raises:
+            NotFoundError: If there is nothing under the key.
+            StorageError: If the disk or bucket refused.
+        """
+
+    @abstractmethod
+    def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
+        """Write bytes under a key, whole or not at all, durable on return.
+
+        Returns:
+            False if `replace` is False and something was there already.
+
+        Raises:
+            StorageError: If the disk or bucket refused.
+        """
+
+    @abstractmethod
+    def size(self, key: str) -> int | None:
+        """Tell how many bytes lie under a key; None when there is nothing."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove a key; nothing happens when it is not there."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """List the keys below a prefix, sorted in a folder, as the service sorts in a bucket."""
+
+    @abstractmethod
+    def local_path(self, key: str) -> Path | None:
+        """Give the path of a key on this machine's disk; None in a bucket."""
+
+    @abstractmethod
+    @contextlib.contextmanager
+    def open_writer(self, key: str) -> Iterator[BinaryIO]:
+        """Write a large object piece by piece; it appears, durable, when the block ends well."""
+        yield NotImplemented
+
+    def below(self, prefix: str) -> Storage:
+        """Open the part of this storage that lies below a prefix."""
+        return open_storage(f"{self.url.rstrip('/')}/{prefix}")
+
+
+def open_storage(url: str | Path) -> Storage:
+    """Open a folder or a bucket.
+
+    Args:
+        url: A path, `file:///...`, or `s3://bucket/prefix`, `gs://`, `az://`, `memory://`.
+
+    Raises:
+        ConfigError: If nobody knows such a URL.
+    """
+    text = str(url)
+    scheme = urlsplit(text).scheme
+    if scheme in ("", "file"):
+        return Folder(unquote(urlsplit(text).path) if scheme else text)
+    if scheme in ("s3", "gs", "az"):
+        return Bucket(text)
+    raise ConfigError(f"Unknown storage '{text}'.", "Use a folder, s3://, gs:// or az://.")
+
+
+def read_original(frames: Storage, key: str) -> bytes:
+    """Read a frame's original bytes, from the workspace or where they were left in place.
+
+    Args:
+        frames: The workspace's frames.
+        key: A key in it, or `file:///...` of a frame collected in place.
+
+    Raises:
+        NotFoundError: If it is not there any more.
+    """
+    if not key.startswith("file://"):
+        return frames.read(key)
+    return read_regular(Path(unquote(urlsplit(key).path)))
+
+
+def read_regular(path: Path | bytes, *, limit_bytes: int | None = None) -> bytes:
+    """Read a regular file, never a link, pipe or device.
+
+    Raises:
+        NotFoundError: If it is not there.
+        StorageError: If it is not a regular file, is too large, or the disk refused.
+    """
+    shown = os.fsdecode(path)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFoundError(f"No file {shown!r}.", "It was moved or deleted.") from None
+    except OSError as error:
+        raise _storage_error(shown, error) from None
+    with open(descriptor, "rb") as file:
+        state = os.fstat(file.fileno())
+        if not stat.S_ISREG(state.st_mode):
+            raise StorageError(f"{shown!r} is not a regular file.", "Only files are read.")
+        if limit_bytes is not None and state.st_size > limit_bytes:
+            raise StorageError(
+                f"{shown!r} has {state.st_size} bytes, more than {limit_bytes}.",
+                "Raise the limit if this is right.",
+            )
+        return file.read(-1 if limit_bytes is None else limit_bytes + 1)
+
+
+class Folder(Storage):
+    """Keep bytes in a folder of this machine."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.root = Path(path).absolute()
+        self.url = str(self.root)
+
+    def _path(self, key: str) -> Path:
+        parts = key.split("/")
+        if key.startswith("/") or not key or any(part in ("", ".", "..") for part in parts):
+            raise StorageError(f"'{key}' is not a key.", "A key is a relative path without '..'.")
+        return self.root.joinpath(*parts)
+
+    @override
+    def local_path(self, key: str) -> Path:
+        return self._path(key)
+
+    @override
+    def read(self, key: str) -> bytes:
+        with self._opened(key) as file:
+            return file.read()
+
+    @override
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        with self._opened(key) as file:
+            return os.pread(file.fileno(), length, offset)
+
+    @contextlib.contextmanager
+    def _opened(self, key: str) -> Iterator[BinaryIO]:
+        try:
+            with self._path(key).open("rb", buffering=0) as file:
+                yield file  # type: ignore[misc]  # FileIO reads like a BinaryIO
+        except FileNotFoundError:
+            raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
+        except OSError as error:
+            raise _storage_error(f"{self.url}/{key}", error) from None
+
+    @override
+    def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
+        path = self._path(key)
+        if not replace and path.exists():
+            return False
+        with self.open_writer(key) as file:
+            file.write(data)
+        return True
+
+    @override
+    @contextlib.contextmanager
+    def open_writer(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        part = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise _storage_error(str(path), error) from None
+        finally:
+            part.unlink(missing_ok=True)
+
+    @override
+    def size(self, key: str) -> int | None:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    @override
+    def delete(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+
+    @override
+    def list(self, prefix: str = "") -> Iterator[str]:
+        for folder, folders, files in os.walk(self.root):
+            folders.sort()
+            for name in sorted(files):
+                key = os.path.relpath(os.path.join(folder, name), self.root)
+                if key.startswith(prefix) and not name.startswith(_TEMPORARY):
+                    yield key
+
+
+class Bucket(Storage):
+    """Keep bytes in a bucket below a prefix; credentials come from the environment."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+
+    def __reduce__(self) -> tuple[type[Bucket], tuple[str]]:
+        return Bucket, (self.url,)
+
+    @cached_property
+    def _store(self) -> Any:
+        from obstore.store import from_url
+
+        allow_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        return from_url(self.url, client_options={"allow_http": allow_http})
+
+    @override
+    def local_path(self, key: str) -> None:
+        return None
+
+    @override
+    def read(self, key: str) -> bytes:
+        import obstore
+
+        with self._refusals(key):
+            return bytes(obstore.get(self._store, key).bytes())
+
+    @override
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        import obstore
+
+        with self._refusals(key):
+            return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+
+    @override
+    def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
+        import obstore
+
+        with self._refusals(key):
+            try:
+                obstore.put(
+                    self._store, key, bytes(data), mode="overwrite" if replace else "create"
+                )
+            except obstore.exceptions.AlreadyExistsError:
+                return False
+        return True
+
+    @override
+    @contextlib.contextmanager
+    def open_writer(self, key: str) -> Iterator[BinaryIO]:
+        import obstore
+
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            with self._refusals(key):
+                obstore.put(self._store, key, file)
+
+    @override
+    def size(self, key: str) -> int | None:
+        import obstore
+
+        try:
+            with self._refusals(key):
+                return int(obstore.head(self._store, key)["size"])
+        except NotFoundError:
+            return None
+
+    @override
+    def delete(self, key: str) -> None:
+        import obstore
+
+        with self._refusals(key), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
+
+    @override
+    def list(self, prefix: str = "") -> Iterator[str]:
+        import obstore
+
+        folder, _, start = prefix.rpartition("/")
+        for page in obstore.list(self._store, folder or None):
+            for item in page:
+                name = str(item["path"])
+                if name.removeprefix(folder).lstrip("/").startswith(start):
+                    yield name
+
+    @contextlib.contextmanager
+    def _refusals(self, key: str) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except FileNotFoundError:
+            raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
+        except BaseError as error:
+            line = str(error).splitlines()[0]
+            raise StorageError(
+                f"{self.url}/{key}: {line}", "Check address, credentials and rights."
+            ) from None
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, as far as the system can."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(path: Path) -> int:
+    """Tell how many bytes are free on the disk that holds a path."""
+    return shutil.disk_usage(path).free
+
+
+def _storage_error(name: str, error: OSError) -> StorageError:
+    return StorageError(f"{name}: {error.strerror or error}.", "Check the disk and its rights.")
