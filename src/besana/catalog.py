@@ -1,0 +1,372 @@
+"""The rows of a workspace: frames, quality, issues, samples, labels, datasets, predictions.
+
+SQLAlchemy Core over an embedded SQLite file or a shared PostgreSQL database. Only the driver of a
+stage writes, one transaction a partition of work, and natural keys make every insert safe to
+repeat; so a stage that was killed continues and counts nothing twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from typing_extensions import override
+
+from besana.catalog_views import COUNTED, create_views
+from besana.errors import ConfigError, MissingExtraError, StorageError
+
+SCHEMA_VERSION = 1
+
+
+class UtcDateTime(sa.TypeDecorator[dt.datetime]):
+    """Keep aware times as UTC, also where the database has no time zones."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    @override
+    def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ConfigError(f"The time {value} has no time zone.", "Give it one.")
+        utc = value.astimezone(dt.UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    @override
+    def process_result_value(self, value: dt.datetime | None, dialect: sa.Dialect) -> Any:
+        if value is None or value.tzinfo is not None:
+            return value
+        return value.replace(tzinfo=dt.UTC)
+
+
+METADATA = sa.MetaData()
+_TEXT = sa.Text()
+
+frames = Table(
+    "frames",
+    METADATA,
+    Column("id", _TEXT, primary_key=True),
+    Column("camera", _TEXT, nullable=False),
+    Column("captured_at", UtcDateTime),
+    Column("time_source", _TEXT, nullable=False),
+    Column("name", _TEXT, nullable=False, index=True),
+    Column("source", _TEXT, nullable=False),
+    Column("source_size_bytes", sa.BigInteger, nullable=False),
+    Column("source_modified_ns", sa.BigInteger, nullable=False),
+    Column("bands", sa.JSON, nullable=False),
+    Column("sha256", _TEXT, nullable=False),
+    Column("size_bytes", sa.BigInteger, nullable=False),
+    Column("width_px", sa.Integer),
+    Column("height_px", sa.Integer),
+    Column("metadata", sa.JSON, nullable=False),
+    Column("collected_at", UtcDateTime, nullable=False),
+)
+
+quality = Table(
+    "quality",
+    METADATA,
+    Column("frame_id", _TEXT, primary_key=True),
+    Column("width_px", sa.Integer, nullable=False),
+    Column("height_px", sa.Integer, nullable=False),
+    Column("channels", sa.Integer, nullable=False),
+    Column("brightness", sa.Float, nullable=False),
+    Column("dark_share", sa.Float, nullable=False),
+    Column("bright_share", sa.Float, nullable=False),
+    Column("contrast", sa.Float, nullable=False),
+    Column("sharpness", sa.Float, nullable=False),
+    Column("entropy_bits", sa.Float, nullable=False),
+    Column("perceptual_hash", sa.BigInteger, nullable=False),
+    Column("light", _TEXT, nullable=False),
+    Column("shift_x_px", sa.Float),
+    Column("shift_y_px", sa.Float),
+    Column("thumbnail", sa.LargeBinary),
+)
+
+issues = Table(
+    "issues",
+    METADATA,
+    Column("frame_id", _TEXT, primary_key=True),
+    Column("kind", _TEXT, primary_key=True),
+    Column("stage", _TEXT, nullable=False),
+    Column("blocks", sa.Boolean, nullable=False),
+    Column("score", sa.Float),
+    Column("detail", _TEXT),
+    Column("found_at", UtcDateTime, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    METADATA,
+    Column("frame_id", _TEXT, primary_key=True),
+    Column("region", _TEXT, primary_key=True),
+    Column("recipe", _TEXT, nullable=False),
+    Column("shard", _TEXT, nullable=False),
+    Column("offset_bytes", sa.BigInteger, nullable=False),
+    Column("length_bytes", sa.BigInteger, nullable=False),
+    Column("payload_offset_bytes", sa.BigInteger, nullable=False),
+    Column("payload_length_bytes", sa.BigInteger, nullable=False),
+    Column("crc32c", sa.BigInteger, nullable=False),
+    Column("width_px", sa.Integer, nullable=False),
+    Column("height_px", sa.Integer, nullable=False),
+    Column("channels", sa.Integer, nullable=False),
+    Column("prepared_at", UtcDateTime, nullable=False),
+)
+
+labels = Table(
+    "labels",
+    METADATA,
+    Column("id", _TEXT, primary_key=True),
+    Column("frame_id", _TEXT, nullable=False),
+    Column("region", _TEXT, nullable=False),
+    Column("class_name", _TEXT, nullable=False),
+    Column("holds", sa.Boolean, nullable=False),
+    Column("annotator", _TEXT, nullable=False),
+    Column("source", _TEXT, nullable=False),
+    Column("labelled_at", UtcDateTime, nullable=False),
+    Column("note", _TEXT, nullable=False),
+    Column("added_at", UtcDateTime, nullable=False),
+    sa.Index("labels_of_sample", "frame_id", "region"),
+)
+
+datasets = Table(
+    "datasets",
+    METADATA,
+    Column("name", _TEXT, primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    Column("hash", _TEXT, nullable=False),
+    Column("kind", _TEXT, nullable=False),
+    Column("classes", sa.JSON, nullable=False),
+    Column("samples", sa.BigInteger, nullable=False),
+    Column("settings", sa.JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+predictions = Table(
+    "predictions",
+    METADATA,
+    Column("frame_id", _TEXT, primary_key=True),
+    Column("region", _TEXT, primary_key=True),
+    Column("model", _TEXT, primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    Column("class_name", _TEXT, nullable=False),
+    Column("probability", sa.Float, nullable=False),
+    Column("probabilities", sa.JSON, nullable=False),
+    Column("predicted_at", UtcDateTime, nullable=False),
+)
+
+counts = Table(
+    "counts",
+    METADATA,
+    Column("table_name", _TEXT, primary_key=True),
+    Column("part", _TEXT, primary_key=True),
+    Column("rows", sa.BigInteger, nullable=False),
+)
+
+properties = Table(
+    "properties",
+    METADATA,
+    Column("key", _TEXT, primary_key=True),
+    Column("value", _TEXT, nullable=False),
+)
+
+current_labels = sa.table(
+    "current_labels",
+    *(sa.column(name, _TEXT) for name in ("frame_id", "region", "class_name")),
+    *(sa.column(name, sa.Integer) for name in ("votes", "voters")),
+    sa.column("tied", sa.Boolean),
+)
+
+current_class_labels = sa.table(
+    "current_class_labels",
+    *(sa.column(name, _TEXT) for name in ("frame_id", "region", "class_name")),
+    *(sa.column(name, sa.Integer) for name in ("votes", "voters")),
+    *(sa.column(name, sa.Boolean) for name in ("holds", "tied")),
+)
+
+
+class Catalog:
+    """Read and write the rows of one workspace.
+
+    Args:
+        url: `sqlite:///path` or `postgresql://user@host/database`.
+
+    Raises:
+        ConfigError: If the URL or the catalog's schema version is not known.
+        StorageError: If the database cannot be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine = _open_engine(url)
+        with self.transaction() as connection:
+            METADATA.create_all(connection)
+            create_views(connection)
+            _check_version(connection)
+
+    def close(self) -> None:
+        """Close all connections; the catalog cannot be used afterwards."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """Run several statements, all or nothing, durable when the block ends.
+
+        Raises:
+            StorageError: If the database refused.
+        """
+        with self._connection(writes=True) as connection:
+            yield connection
+
+    def insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Add rows whose key is not there yet, in one transaction.
+
+        Returns:
+            How many rows were really added.
+        """
+        with self.transaction() as connection:
+            return insert(connection, table, rows)
+
+    def rows(self, select: sa.Select[Any]) -> list[sa.Row[Any]]:
+        """Read a small result whole."""
+        with self._connection() as connection:
+            return list(connection.execute(select).all())
+
+    def scalar(self, select: sa.Select[Any]) -> Any:
+        """Read one value; None when there is no row."""
+        with self._connection() as connection:
+            return connection.execute(select).scalar()
+
+    def count(self, select: sa.Select[Any]) -> int:
+        """Count the rows of a select."""
+        return int(self.scalar(sa.select(sa.func.count()).select_from(select.subquery())))
+
+    def counted(self, table: Table) -> dict[str, int]:
+        """Tell how many rows a table has by part, at once, from counts that triggers keep.
+
+        Parts: cameras of frames, kinds of issues, recipes of samples, classes of labels, model
+        versions of predictions; `""` for quality.
+        """
+        select = sa.select(counts.c.part, counts.c.rows).where(
+            counts.c.table_name == table.name, counts.c.rows != 0
+        )
+        return {row.part: row.rows for row in self.rows(select.order_by(counts.c.part))}
+
+    def pages(
+        self, select: sa.Select[Any], key: Sequence[sa.ColumnElement[Any]], rows: int = 10_000
+    ) -> Iterator[list[sa.Row[Any]]]:
+        """Read a large result page by page, with no transaction open in between.
+
+        The caller may write between two pages; rows that appear behind the last key are missed.
+
+        Args:
+            select: What to read; its columns contain the key columns, under their own names.
+            key: Columns of a unique key to order by.
+            rows: Rows a page, above 0.
+        """
+        names = [str(column.key) for column in key]
+        ordered = select.order_by(*key).limit(rows)
+        page = self.rows(ordered)
+        while page:
+            yield page
+            if len(page) < rows:
+                return
+            last = [page[-1]._mapping[name] for name in names]
+            after = sa.tuple_(*key) > sa.tuple_(
+                *(sa.literal(value, column.type) for value, column in zip(last, key, strict=True))
+            )
+            page = self.rows(ordered.where(after))
+
+    def stream(self, select: sa.Select[Any], rows: int = 10_000) -> Iterator[list[sa.Row[Any]]]:
+        """Read a large result in one pass; the caller must not write before the end."""
+        with self._connection() as connection:
+            result = connection.execution_options(yield_per=rows).execute(select)
+            yield from (list(part) for part in result.partitions())
+
+    @contextlib.contextmanager
+    def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.connect() as opened:
+                connection = opened.execution_options(besana_writes=writes)
+                with connection.begin():
+                    yield connection
+        except OperationalError as error:
+            raise StorageError(
+                f"The catalog {_without_password(self.url)} refused: {error.orig}.",
+                "Check the disk, or wait until another process is done.",
+            ) from None
+        except SQLAlchemyError as error:
+            # Unlike the above this is our mistake, so the cause stays visible.
+            raise StorageError(f"The catalog refused: {error}.", "Report this.") from error
+
+
+def insert(connection: sa.Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Add rows whose key is not there yet, inside a transaction; return how many were added."""
+    if not rows:
+        return 0
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).on_conflict_do_nothing()
+    return int(connection.execute(statement, list(rows)).rowcount)
+
+
+def _open_engine(url: str) -> sa.Engine:
+    if url.startswith("postgresql://"):
+        try:
+            import psycopg  # noqa: F401  # asked for by name, to say what to install
+        except ImportError:
+            raise MissingExtraError(
+                "A PostgreSQL catalog needs psycopg.", 'Run: pip install "besana[postgresql]"'
+            ) from None
+        return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    if not url.startswith("sqlite:///"):
+        raise ConfigError(f"Unknown catalog '{url}'.", "Use sqlite:/// or postgresql://.")
+    engine = sa.create_engine(url, connect_args={"timeout": 60})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction control begins too late; `_begin_sqlite` does it.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "synchronous=FULL",
+        "journal_mode=DELETE",
+        "cache_size=-65536",
+        "temp_store=FILE",
+        "trusted_schema=OFF",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("besana_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _check_version(connection: sa.Connection) -> None:
+    row = {"key": "schema_version", "value": str(SCHEMA_VERSION)}
+    insert(connection, properties, [row])
+    found = connection.execute(
+        sa.select(properties.c.value).where(properties.c.key == "schema_version")
+    ).scalar_one()
+    if int(found) != SCHEMA_VERSION:
+        raise ConfigError(
+            f"The catalog has schema version {found}, this besana reads {SCHEMA_VERSION}.",
+            "Use the besana version that wrote it.",
+        )
+
+
+def _without_password(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+__all__ = ["COUNTED", "METADATA", "Catalog", "UtcDateTime", "insert"]

@@ -1,0 +1,104 @@
+"""Views and counts inside the catalog: the current label, and rows counted as they come."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+# Table -> the column whose values the rows are counted by.
+COUNTED = {
+    "frames": "camera",
+    "quality": "''",
+    "issues": "kind",
+    "samples": "recipe",
+    "labels": "class_name",
+    "predictions": "model",
+}
+
+# One vote an annotator: the latest event. The class with most votes is the label, a tie is said.
+CURRENT_LABELS = """
+CREATE VIEW current_labels AS
+WITH latest AS (
+    SELECT frame_id, region, class_name, ROW_NUMBER() OVER (
+        PARTITION BY frame_id, region, annotator
+        ORDER BY labelled_at DESC, added_at DESC, id DESC) AS age
+    FROM labels WHERE holds
+), votes AS (
+    SELECT frame_id, region, class_name, COUNT(*) AS votes
+    FROM latest WHERE age = 1 GROUP BY frame_id, region, class_name
+), placed AS (
+    SELECT frame_id, region, class_name, votes,
+        SUM(votes) OVER (PARTITION BY frame_id, region) AS voters,
+        LEAD(votes) OVER (PARTITION BY frame_id, region
+                          ORDER BY votes DESC, class_name) AS next_votes,
+        ROW_NUMBER() OVER (PARTITION BY frame_id, region
+                           ORDER BY votes DESC, class_name) AS place
+    FROM votes
+)
+SELECT frame_id, region, class_name, votes, CAST(voters AS INTEGER) AS voters,
+    COALESCE(next_votes = votes, 1 = 0) AS tied
+FROM placed WHERE place = 1
+"""
+
+# The same for each class by itself, where several may hold at once.
+CURRENT_CLASS_LABELS = """
+CREATE VIEW current_class_labels AS
+WITH latest AS (
+    SELECT frame_id, region, class_name, holds, ROW_NUMBER() OVER (
+        PARTITION BY frame_id, region, class_name, annotator
+        ORDER BY labelled_at DESC, added_at DESC, id DESC) AS age
+    FROM labels
+), votes AS (
+    SELECT frame_id, region, class_name, COUNT(*) AS voters,
+        SUM(CASE WHEN holds THEN 1 ELSE 0 END) AS votes
+    FROM latest WHERE age = 1 GROUP BY frame_id, region, class_name
+)
+SELECT frame_id, region, class_name, 2 * votes > voters AS holds,
+    CAST(votes AS INTEGER) AS votes, CAST(voters AS INTEGER) AS voters,
+    2 * votes = voters AS tied
+FROM votes
+"""
+
+_SQLITE_COUNT = """
+CREATE TRIGGER count_{table}_{event} AFTER {event} ON {table} BEGIN
+    INSERT INTO counts (table_name, part, rows) VALUES ('{table}', {part}, {change})
+    ON CONFLICT (table_name, part) DO UPDATE SET rows = rows + ({change});
+END
+"""
+
+_POSTGRESQL_COUNT = """
+CREATE FUNCTION count_{table}_{event}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO counts (table_name, part, rows)
+    SELECT '{table}', {part}, {sign} COUNT(*) FROM changed GROUP BY 2 ORDER BY 2
+    ON CONFLICT (table_name, part) DO UPDATE SET rows = counts.rows + EXCLUDED.rows;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_{table}_{event} AFTER {event} ON {table}
+REFERENCING {side} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_{table}_{event}()
+"""
+
+
+def create_views(connection: sa.Connection) -> None:
+    """Create the views and the counting triggers, once."""
+    if "current_labels" in sa.inspect(connection).get_view_names():
+        return
+    connection.exec_driver_sql(CURRENT_LABELS)
+    connection.exec_driver_sql(CURRENT_CLASS_LABELS)
+    for table, column in COUNTED.items():
+        for event in ("insert", "delete"):
+            connection.exec_driver_sql(_trigger(connection.dialect.name, table, column, event))
+
+
+def _trigger(dialect: str, table: str, column: str, event: str) -> str:
+    adds = event == "insert"
+    if dialect == "sqlite":
+        row = "NEW" if adds else "OLD"
+        part = column if column.startswith("'") else f"{row}.{column}"
+        change = "1" if adds else "-1"
+        return _SQLITE_COUNT.format(table=table, event=event, part=part, change=change)
+    return _POSTGRESQL_COUNT.format(
+        table=table,
+        event=event,
+        part=column,
+        sign="" if adds else "-",
+        side="NEW" if adds else "OLD",
+    )
