@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json, to_json
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -315,6 +316,13 @@ def insert(connection: sa.Connection, table: Table, rows: Sequence[Mapping[str, 
     return int(connection.execute(statement, list(rows)).rowcount)
 
 
+# pydantic's JSON is several times faster than the standard library's.
+_JSON: dict[str, Any] = {
+    "json_serializer": lambda value: to_json(value).decode(),
+    "json_deserializer": from_json,
+}
+
+
 def _open_engine(url: str) -> sa.Engine:
     if url.startswith("postgresql://"):
         try:
@@ -323,10 +331,10 @@ def _open_engine(url: str) -> sa.Engine:
             raise MissingExtraError(
                 "A PostgreSQL catalog needs psycopg.", 'Run: pip install "besana[postgresql]"'
             ) from None
-        return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), **_JSON)
     if not url.startswith("sqlite:///"):
         raise ConfigError(f"Unknown catalog '{url}'.", "Use sqlite:/// or postgresql://.")
-    engine = sa.create_engine(url, connect_args={"timeout": 60})
+    engine = sa.create_engine(url, connect_args={"timeout": 60}, **_JSON)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
