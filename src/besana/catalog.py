@@ -291,6 +291,33 @@ class Catalog:
             yield from (list(part) for part in result.partitions())
 
     @contextlib.contextmanager
+    def ask(self, query: str) -> Iterator[tuple[list[str], Iterator[sa.Row[Any]]]]:
+        """Run one statement of somebody's own that may read only.
+
+        Args:
+            query: SQL in the dialect of the catalog.
+
+        Yields:
+            Names of the columns, and an iterator of rows that lives as long as the block.
+
+        Raises:
+            ConfigError: If the statement is not valid, or would write.
+        """
+        with self._engine.connect() as connection:
+            connection.exec_driver_sql(_READ_ONLY[connection.dialect.name])
+            try:
+                result = connection.execution_options(yield_per=1000).exec_driver_sql(query)
+                if not result.returns_rows:
+                    raise ConfigError("The statement returns no rows.", "Ask with SELECT.")
+                yield list(result.keys()), iter(result)
+            except SQLAlchemyError as error:
+                cause = getattr(error, "orig", error)
+                raise ConfigError(f"The catalog refused: {cause}.", "Correct the SQL.") from None
+            finally:
+                connection.rollback()
+                connection.invalidate()
+
+    @contextlib.contextmanager
     def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:
         try:
             with self._engine.connect() as opened:
@@ -320,6 +347,12 @@ def insert(connection: sa.Connection, table: Table, rows: Sequence[Mapping[str, 
 _JSON: dict[str, Any] = {
     "json_serializer": lambda value: to_json(value).decode(),
     "json_deserializer": from_json,
+}
+
+
+_READ_ONLY = {
+    "sqlite": "PRAGMA query_only=ON",
+    "postgresql": "SET TRANSACTION READ ONLY",
 }
 
 

@@ -1,0 +1,15 @@
+"""Beside the way of the data, one module a verb, each with `Config`, `EXAMPLE` and `run`."""
+
+from __future__ import annotations
+
+# Verb -> what it does, as the first line of its module says.
+COMMANDS = {
+    "init": "Start a workspace: a folder with a commented besana.toml.",
+    "run": "Walk the stages from one to another.",
+    "status": "Show how far each stage is and what is due.",
+    "sql": "Ask the catalog a question in SQL.",
+    "embed": "Compute one vector a sample with a frozen backbone.",
+    "export": "Copy labels or samples out, for people and other tools.",
+    "simulate": "Make a barn or a field with known truth, to try things on.",
+    "demo": "Run the main job on a simulated barn and compare with its truth.",
+}
