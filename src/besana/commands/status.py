@@ -100,8 +100,10 @@ def _parts(parts: dict[str, int]) -> str:
 
 def _datasets(workspace: Workspace) -> str:
     d = tables.datasets.c
-    latest = sa.select(d.name, sa.func.max(d.version)).group_by(d.name).order_by(d.name)
-    return ", ".join(f"{row[0]}/{row[1]}" for row in workspace.catalog.rows(latest))
+    latest = (
+        sa.select(d.name, sa.func.max(d.version).label("version")).group_by(d.name).order_by(d.name)
+    )
+    return ", ".join(f"{row.name}/{row.version}" for row in workspace.catalog.rows(latest))
 
 
 def _runs(workspace: Workspace) -> int:
