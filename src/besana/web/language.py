@@ -1,0 +1,150 @@
+"""Words that people read, in English and in Spanish."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+
+LANGUAGES = ("en", "es")
+
+# Longest first, so that `frames_per_s` is a rate and not a duration.
+UNITS = {
+    "_images_per_s": "img/s",
+    "_per_s": "/s",
+    "_per_day": "/d",
+    "_bytes": "B",
+    "_share": "%",
+    "_hours": "h",
+    "_days": "d",
+    "_bits": "bit",
+    "_deg": "°",
+    "_ms": "ms",
+    "_px": "px",
+    "_mp": "MP",
+    "_at": "UTC",
+    "_h": "h",
+    "_s": "s",
+}
+
+_KEY = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_NUMBER = re.compile(r"[-+\u2212]?\d{1,3}(,\d{3})+(\.\d+)?|[-+\u2212]?\d+\.\d+")
+
+
+class _Spanish(Mapping[str, str]):
+    """Read `spanish.toml` when the first page needs it, not when besana is imported."""
+
+    def __getitem__(self, phrase: str) -> str:
+        return _tables()[0][phrase]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_tables()[0])
+
+    def __len__(self) -> int:
+        return len(_tables()[0])
+
+
+SPANISH: Mapping[str, str] = _Spanish()
+"""Every English phrase of a page, and every key of a report, in Spanish."""
+
+
+def text(phrase: str, language: str) -> str:
+    """Say a phrase or a report's key in a language; an unknown phrase stays as it is.
+
+    A phrase of the table may hold `{}` where a number or a name stands, in the order of the
+    English one; `{1}{0}` in the Spanish one turns the order round.
+
+    Args:
+        phrase: An English phrase, or a key like `near_duplicate` or `frames_per_s`.
+        language: `en` or `es`.
+
+    >>> text("near_duplicate", "en")
+    'Near duplicate'
+    >>> text("Pictures", "es")
+    'Imágenes'
+    """
+    if language == "es":
+        return _spanish(phrase)
+    return english(phrase) if is_key(phrase) else phrase
+
+
+def known(phrase: str) -> bool:
+    """Tell whether a phrase, a key or a pattern with `{}` has a Spanish rendering."""
+    return phrase in SPANISH or english(phrase) in SPANISH or _match(phrase) is not None
+
+
+def is_key(phrase: str) -> bool:
+    """Tell whether something is a key of a report: lower case words joined by `_`."""
+    return _KEY.fullmatch(phrase) is not None
+
+
+def english(key: str) -> str:
+    """Say a key as English words: capitalised, its unit left out.
+
+    >>> english("peak_memory_bytes")
+    'Peak memory'
+    """
+    named = _tables()[1].get(key)
+    if named is not None:
+        return named
+    unit = unit_suffix(key)
+    words = key[: len(key) - len(unit)].replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def unit_suffix(key: str) -> str:
+    """Give the suffix of a key that names its unit, as `_px`; empty when there is none."""
+    return next((suffix for suffix in UNITS if key.endswith(suffix) and is_key(key)), "")
+
+
+def spanish_number(number: str) -> str:
+    """Turn an English number into a Spanish one: decimal comma, thin space between thousands.
+
+    The thin space is the norm of the Real Academia and of ISO 80000; a point or a comma there
+    would be read differently in Spain and in Mexico.
+
+    >>> spanish_number("12,345.6") == "12\u202f345,6"
+    True
+    """
+    return number.replace(",", "\u202f").replace(".", ",")
+
+
+def _spanish(phrase: str) -> str:
+    exact = SPANISH.get(phrase) or SPANISH.get(english(phrase))
+    if exact is not None:
+        return exact
+    matched = _match(phrase)
+    if matched is None:
+        return english(phrase) if is_key(phrase) else phrase
+    spanish, values = matched
+    return spanish.format(*(_NUMBER.sub(lambda n: spanish_number(n[0]), v) for v in values))
+
+
+def _match(phrase: str) -> tuple[str, tuple[str, ...]] | None:
+    for pattern, spanish in _patterns():
+        found = pattern.fullmatch(phrase)
+        if found:
+            return spanish, found.groups()
+    return None
+
+
+@cache
+def _patterns() -> list[tuple[re.Pattern[str], str]]:
+    """Compile the phrases with `{}`; those with more fixed letters are tried first."""
+    phrases = sorted((p for p in SPANISH if "{}" in p), key=len, reverse=True)
+    return [
+        (re.compile("(.*?)".join(map(re.escape, p.split("{}"))), re.DOTALL), SPANISH[p])
+        for p in phrases
+    ]
+
+
+@cache
+def _tables() -> tuple[dict[str, str], dict[str, str]]:
+    """Read the phrases: Spanish by phrase or key, English by key where `english` is not enough."""
+    tables = tomllib.loads((files("besana.web") / "spanish.toml").read_text("utf-8"))
+    spanish = {
+        phrase: words for part in tables["spanish"].values() for phrase, words in part.items()
+    }
+    return spanish, tables["english"]
