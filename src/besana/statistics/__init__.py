@@ -1,0 +1,1 @@
+"""Numbers that tell the truth: groups, splits, intervals, metrics, timelines (numpy only)."""
