@@ -1,0 +1,59 @@
+# make demo | test | check | fix | docs | bench. Needs Python 3.11 or later; everything else goes
+# into .venv, from the package index that pip is set up for, at the versions in constraints.txt.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test slow check fix docs bench
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON := $(shell for python in python3 python3.11 python3.12 python3.13; do \
+	"$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { command -v "$$python"; break; }; done)
+# One computer, one cache: files are linked into .venv, not copied, wherever the disk allows it.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
+# In CI a test that was skipped is a failure: see tests/ci_skips.py.
+PYTEST := PYTHONPATH=tests $(BIN)/python -m pytest -p ci_skips
+
+demo: $(VENV)/.ready-to-run
+	$(BIN)/besana demo
+
+test: $(VENV)/.ready-to-develop
+	$(PYTEST)
+
+slow: $(VENV)/.ready-to-develop
+	$(PYTEST) -m slow
+
+check: $(VENV)/.ready-to-develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(VENV)/.ready-to-develop
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.ready-to-develop
+	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(VENV)/.ready-to-develop
+	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# What `besana demo` needs: besana with training, installed so that edits take effect at once.
+$(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) --editable ".[train]"
+	touch $@
+
+# The same, and what tests, checks and docs need.
+$(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/uv
+	$(INSTALL) --editable ".[all]" --group test --group lint --group docs
+	touch $(VENV)/.ready-to-run $@
+
+$(BIN)/uv:
+	@[ -n "$(PYTHON)" ] || { echo "besana needs Python 3.11 or later with venv and pip;" \
+		"on Debian: apt-get install python3 python3-venv" >&2; exit 1; }
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
