@@ -1,0 +1,45 @@
+"""Samples in TFRecord shards: format, writer, manifest, order and the loader that trains stream.
+
+The names below are loaded on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from besana.shards.augment import Augment
+    from besana.shards.loader import Batch, Loader
+    from besana.shards.manifest import MANIFEST_SCHEMA, Manifest, ManifestWriter, open_manifest
+    from besana.shards.writer import Location, ShardWriter
+
+__all__ = [
+    "MANIFEST_SCHEMA",
+    "Augment",
+    "Batch",
+    "Loader",
+    "Location",
+    "Manifest",
+    "ManifestWriter",
+    "ShardWriter",
+    "open_manifest",
+]
+
+_MODULES = {
+    "MANIFEST_SCHEMA": "manifest",
+    "Augment": "augment",
+    "Batch": "loader",
+    "Loader": "loader",
+    "Location": "writer",
+    "Manifest": "manifest",
+    "ManifestWriter": "manifest",
+    "ShardWriter": "writer",
+    "open_manifest": "manifest",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'besana.shards' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"besana.shards.{_MODULES[name]}"), name)
