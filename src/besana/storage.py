@@ -86,11 +86,21 @@ class Storage(ABC):
         return open_storage(f"{self.url.rstrip('/')}/{prefix}")
 
 
+def check_key(key: str) -> None:
+    """Refuse a key that would leave its storage or lie at two places.
+
+    Raises:
+        StorageError: If a part of it is empty, `.` or `..`.
+    """
+    if "\0" in key or any(part in ("", ".", "..") for part in key.split("/")):
+        raise StorageError(f"{key!r} is not a key.", "A key is a relative path without '..'.")
+
+
 def open_storage(url: str | Path) -> Storage:
     """Open a folder or a bucket.
 
     Args:
-        url: A path, `file:///...`, or `s3://bucket/prefix`, `gs://`, `az://`, `memory://`.
+        url: A path, `file:///...`, or `s3://bucket/prefix`, `gs://`, `az://`.
 
     Raises:
         ConfigError: If nobody knows such a URL.
@@ -153,10 +163,8 @@ class Folder(Storage):
         self.url = str(self.root)
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if key.startswith("/") or not key or any(part in ("", ".", "..") for part in parts):
-            raise StorageError(f"'{key}' is not a key.", "A key is a relative path without '..'.")
-        return self.root.joinpath(*parts)
+        check_key(key)
+        return self.root / key
 
     @override
     def local_path(self, key: str) -> Path:
@@ -174,10 +182,11 @@ class Folder(Storage):
 
     @contextlib.contextmanager
     def _opened(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
         try:
-            with self._path(key).open("rb", buffering=0) as file:
-                yield file  # type: ignore[misc]  # FileIO reads like a BinaryIO
-        except FileNotFoundError:
+            with path.open("rb", buffering=0) as file:
+                yield file
+        except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
         except OSError as error:
             raise _storage_error(f"{self.url}/{key}", error) from None
@@ -187,49 +196,84 @@ class Folder(Storage):
         path = self._path(key)
         if not replace and path.exists():
             return False
-        with self.open_writer(key) as file:
-            file.write(data)
+        try:
+            with _part_of(path, replace=replace) as file:
+                file.write(data)
+        except FileExistsError:
+            return False
         return True
 
     @override
     @contextlib.contextmanager
     def open_writer(self, key: str) -> Iterator[BinaryIO]:
-        path = self._path(key)
-        part = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("xb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            sync_folder(path.parent)
-        except OSError as error:
-            if isinstance(error, StorageError):
-                raise
-            raise _storage_error(str(path), error) from None
-        finally:
-            part.unlink(missing_ok=True)
+        with _part_of(self._path(key)) as file:
+            yield file
 
     @override
     def size(self, key: str) -> int | None:
+        path = self._path(key)
         try:
-            return self._path(key).stat().st_size
-        except FileNotFoundError:
+            state = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        return state.st_size if stat.S_ISREG(state.st_mode) else None
 
     @override
     def delete(self, key: str) -> None:
-        self._path(key).unlink(missing_ok=True)
+        path = self._path(key)
+        try:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.unlink()
+        except OSError as error:
+            raise _storage_error(f"{self.url}/{key}", error) from None
 
     @override
     def list(self, prefix: str = "") -> Iterator[str]:
-        for folder, folders, files in os.walk(self.root):
+        folder = prefix.rpartition("/")[0]
+        start = self._path(folder) if folder else self.root
+        for path, folders, files in os.walk(start):
             folders.sort()
             for name in sorted(files):
-                key = os.path.relpath(os.path.join(folder, name), self.root)
+                key = os.path.relpath(os.path.join(path, name), self.root)
                 if key.startswith(prefix) and not name.startswith(_TEMPORARY):
                     yield key
+
+
+@contextlib.contextmanager
+def _part_of(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
+    """Write beside a path; publish durably when the block ends well, leave nothing when not.
+
+    Raises:
+        StorageError: If the disk refused.
+        FileExistsError: If the path is there by now and `replace` is False.
+    """
+    part = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        _make_folder(path.parent)
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            part.replace(path)
+        else:
+            os.link(part, path)  # unlike a rename it refuses what is there already
+        sync_folder(path.parent)
+    except OSError as error:
+        if isinstance(error, StorageError) or (isinstance(error, FileExistsError) and not replace):
+            raise
+        raise _storage_error(str(path), error) from None
+    finally:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            part.unlink()
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it, durably."""
+    if not path.is_dir():
+        _make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
 
 
 class Bucket(Storage):
@@ -263,18 +307,24 @@ class Bucket(Storage):
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         import obstore
 
-        with self._refusals(key):
-            return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+        if length < 1:
+            return b""
+        try:
+            with self._refusals(key):
+                return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+        except StorageError:
+            if offset >= (self.size(key) or 0):
+                return b""  # the service refuses a range that begins behind the end
+            raise
 
     @override
     def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
         import obstore
 
-        with self._refusals(key):
+        mode: Any = "overwrite" if replace else "create"
+        with self._refusals(key, writes=True):
             try:
-                obstore.put(
-                    self._store, key, bytes(data), mode="overwrite" if replace else "create"
-                )
+                obstore.put(self._store, key, bytes(data), mode=mode, use_multipart=False)
             except obstore.exceptions.AlreadyExistsError:
                 return False
         return True
@@ -284,10 +334,11 @@ class Bucket(Storage):
     def open_writer(self, key: str) -> Iterator[BinaryIO]:
         import obstore
 
+        check_key(key)
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            with self._refusals(key):
+            with self._refusals(key, writes=True):
                 obstore.put(self._store, key, file)
 
     @override
@@ -304,33 +355,31 @@ class Bucket(Storage):
     def delete(self, key: str) -> None:
         import obstore
 
-        with self._refusals(key), contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(NotFoundError), self._refusals(key):
             obstore.delete(self._store, key)
 
     @override
     def list(self, prefix: str = "") -> Iterator[str]:
         import obstore
 
-        folder, _, start = prefix.rpartition("/")
-        for page in obstore.list(self._store, folder or None):
-            for item in page:
-                name = str(item["path"])
-                if name.removeprefix(folder).lstrip("/").startswith(start):
-                    yield name
+        folder = prefix.rpartition("/")[0]
+        with self._refusals(folder or "all", writes=True):
+            for page in obstore.list(self._store, folder or None):
+                names = (str(item["path"]) for item in page)
+                yield from (name for name in names if name.startswith(prefix))
 
     @contextlib.contextmanager
-    def _refusals(self, key: str) -> Iterator[None]:
+    def _refusals(self, key: str, *, writes: bool = False) -> Iterator[None]:
         from obstore.exceptions import BaseError
 
+        check_key(key)
         try:
             yield
-        except FileNotFoundError:
-            raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
-        except BaseError as error:
-            line = str(error).splitlines()[0]
-            raise StorageError(
-                f"{self.url}/{key}: {line}", "Check address, credentials and rights."
-            ) from None
+        except (FileNotFoundError, BaseError) as error:
+            if isinstance(error, FileNotFoundError) and not writes:
+                raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
+            problem = f"{self.url}/{key}: {str(error).splitlines()[0]}"
+            raise StorageError(problem, "Check address, credentials and rights.") from None
 
 
 def sync_folder(path: Path) -> None:
