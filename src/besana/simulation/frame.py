@@ -1,0 +1,204 @@
+"""One frame of the simulated barn, a pure function of the seed and the frame's number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from besana.simulation.coat import dress, grow_coat
+from besana.simulation.herd import COWS, DAY_S, Bout, Herd
+from besana.simulation.light import FULL, GRAIN, Light, is_infrared, light_at, noise_field
+from besana.simulation.scene import build_scene
+from besana.simulation.shape import Place
+from besana.simulation.view import FULL_WIDTH_PX, HEIGHT_M, View
+
+Pixels = npt.NDArray[np.uint8]
+STREAM_FRAME = 51
+BODY_M = {"lying": 0.42, "standing": 0.98}
+ALLEY_PLACES = (
+    Place(-1.9, 2.0, 90.0),
+    Place(0.3, 2.05, -90.0),
+    Place(1.8, 1.95, -90.0),
+    Place(-1.25, 2.6, 0.0),
+    Place(0.0, 2.6, 0.0),
+    Place(1.25, 2.6, 0.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """One cow in one frame.
+
+    Attributes:
+        cow: Number of the cow.
+        state: `lying` or `standing`.
+        pose: Which of the posture's shapes, 0 to 3.
+        place: The place for which the shape was rendered.
+        shift_m: How far she is from it, to the right and downwards.
+        turn_deg: How far she is turned clockwise.
+    """
+
+    cow: int
+    state: str
+    pose: int
+    place: Place
+    shift_m: tuple[float, float]
+    turn_deg: float
+
+
+def _in_bed(bout: Bout, view: View, rng: np.random.Generator) -> Actor:
+    """Return the cow of a bout, with the small movements of this very frame."""
+    left, right = view.bed_edges_m(bout.bed - 1)
+    pose, moves = bout.pose, rng.random()
+    if bout.state == "standing" and moves < 0.5:
+        pose = int(rng.integers(4))
+    elif bout.state == "lying" and moves < 0.12:
+        pose = (pose + 2) % 4
+    shift = np.asarray(bout.shift_m) + rng.normal(0.0, 0.018, 2)
+    turn = bout.turn_deg + rng.normal(0.0, 1.2)
+    place = Place((left + right) / 2, 0.12, 0.0)
+    return Actor(bout.cow, bout.state, pose, place, (float(shift[0]), float(shift[1])), float(turn))
+
+
+def cast(herd: Herd, view: View, seed: int, number: int, time_s: float) -> list[Actor]:
+    """Return the cows in view in the order in which they are drawn, the higher ones last.
+
+    The row of beds in view has one unlabelled bed at each end; a cow in the alley may put her
+    head into an empty bed.
+    """
+    rng = np.random.default_rng([seed, STREAM_FRAME, number])
+    bouts = [herd.bout_at(bed, time_s) for bed in range(herd.beds)]
+    actors = [_in_bed(bout, view, rng) for bout in bouts if bout is not None]
+    perching = any(actor.shift_m[1] > 0.35 for actor in actors)
+    busy = 0.14 if is_infrared(time_s) else 0.32
+    if rng.random() < busy and not perching:
+        free = sorted(set(range(COWS)) - {actor.cow for actor in actors})
+        place = ALLEY_PLACES[int(rng.integers(len(ALLEY_PLACES)))]
+        x, y = rng.normal(0.0, (0.25, 0.1))
+        cow, pose = free[int(rng.integers(len(free)))], (0, 3)[int(rng.integers(2))]
+        actors.append(
+            Actor(cow, "standing", pose, place, (float(x), float(y)), float(rng.normal(0, 8)))
+        )
+    return sorted(actors, key=lambda actor: actor.state == "standing")
+
+
+def _lay(stage: Pixels, actor: Actor, view: View, seed: int, infrared: bool) -> None:
+    """Draw one cow and her shade on the undistorted stage."""
+    sprite, shape = dress(seed, actor.cow, view, actor.state, actor.pose, actor.place, infrared)
+    scale = grow_coat(seed, actor.cow).scale
+    px_per_m = view.focal_px / (HEIGHT_M - BODY_M[actor.state])
+    stage_corner = np.array(view.stage_px[:2])
+    anchor = np.asarray(shape.anchor_px) - shape.corner_px
+    goal = np.asarray(shape.anchor_px) - stage_corner + np.asarray(actor.shift_m) * px_per_m
+    turn = math.radians(actor.turn_deg)
+    matrix = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    height, width = sprite.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - anchor
+    reach = corners @ matrix.T + goal
+    low = np.clip(np.floor(reach.min(0)), 0, None).astype(int)
+    high = np.minimum(np.ceil(reach.max(0)).astype(int), (stage.shape[1], stage.shape[0]))
+    if (high <= low).any():
+        return
+    shift = goal - low - matrix @ anchor
+    size = (int(high[0] - low[0]), int(high[1] - low[1]))
+    warped = cv2.warpAffine(sprite, np.column_stack([matrix, shift]), size, flags=cv2.INTER_LINEAR)
+    red, green, blue, cover = cv2.split(warped)
+    window = stage[low[1] : high[1], low[0] : high[0]]
+    clear = cv2.merge([cv2.bitwise_not(cover)] * 3)
+    cv2.multiply(window, clear, dst=window, scale=1 / 255)
+    cv2.add(window, cv2.merge([red, green, blue]), dst=window)
+
+
+def _expose(
+    frame: Pixels, light: Light, field: Pixels, rng: np.random.Generator, exposure: float
+) -> Pixels:
+    """Put light and sensor noise on a frame."""
+    lit = cv2.multiply(frame, light.gain, scale=exposure / FULL)
+    y, x = rng.integers(64), rng.integers(128)
+    piece = field[y : y + frame.shape[0], x : x + frame.shape[1]]
+    weight = light.noise / GRAIN
+    veil = light.veil * min(exposure, 1.0)
+    return np.asarray(cv2.addWeighted(lit, 1.0, piece, weight, veil - 128 * weight))
+
+
+def _fog(frame: Pixels, view: View) -> Pixels:
+    """Return a frame seen through condensation on the lens."""
+    blurred = cv2.GaussianBlur(frame, (0, 0), 9.0 * view.width_px / FULL_WIDTH_PX)
+    return np.asarray(cv2.convertScaleAbs(blurred, alpha=0.62, beta=58))
+
+
+def _stamp(frame: Pixels, text: str, view: View) -> None:
+    """Write the camera's own line into the upper left corner."""
+    scale = view.width_px / FULL_WIDTH_PX
+    place = (round(18 * scale), round(30 * scale))
+    for colour, width in ((0, 3), (245, 1)):
+        cv2.putText(
+            frame,
+            text,
+            place,
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.6 * scale,
+            (colour,) * 3,
+            width,
+            cv2.LINE_AA,
+        )
+
+
+def _draw(herd: Herd, view: View, seed: int, number: int, time_s: float) -> Pixels:
+    """Return the barn with its cows in even light."""
+    infrared = is_infrared(time_s)
+    scene = build_scene(view, seed, int(time_s // DAY_S), infrared)
+    stage = scene.stage.copy()
+    for actor in cast(herd, view, seed, number, time_s):
+        _lay(stage, actor, view, seed, infrared)
+    cv2.multiply(stage, scene.clear, dst=stage, scale=1 / 255)
+    cv2.add(stage, scene.pipes, dst=stage)
+    frame = scene.frame.copy()
+    cv2.remap(
+        stage,
+        scene.map_xy,
+        scene.map_part,
+        cv2.INTER_LINEAR,
+        dst=frame[scene.window],
+        borderMode=cv2.BORDER_TRANSPARENT,
+    )
+    return frame
+
+
+def render_frame(
+    herd: Herd,
+    view: View,
+    seed: int,
+    number: int,
+    time_s: float,
+    *,
+    text: str = "",
+    exposure: float = 1.0,
+    fogged: bool = False,
+) -> Pixels:
+    """Return one frame, (height, width, 3) uint8, RGB.
+
+    Args:
+        herd: What the cows do; its row has one bed more on each side than the view.
+        view: The camera.
+        seed: The simulation's seed.
+        number: Number of the frame, for its noise and its small movements.
+        time_s: Seconds since the first midnight.
+        text: What the camera writes into the corner.
+        exposure: How much light the camera takes in, 1 is right.
+        fogged: Whether there is condensation on the lens.
+    """
+    frame = _draw(herd, view, seed, number, time_s)
+    if fogged:
+        frame = _fog(frame, view)
+    light = light_at(view, seed, time_s)
+    field = noise_field(view, seed, light.infrared)
+    rng = np.random.default_rng([seed, STREAM_FRAME, number, 1])
+    frame = _expose(frame, light, field, rng, exposure)
+    if text:
+        _stamp(frame, text, view)
+    return frame
