@@ -21,8 +21,11 @@ from besana.shards.manifest_writer import (
     DIGESTS_KEY,
     FINGERPRINT_KEY,
     MANIFEST_SCHEMA,
+    ON_DEMAND,
+    ROW_GROUPS_KEY,
     ColumnDigests,
     ManifestWriter,
+    column_checksum,
     combine,
     locate,
 )
@@ -199,14 +202,11 @@ class Manifest:
         if name not in MANIFEST_SCHEMA.names or name in ("frame_id", "labels"):
             raise ConfigError(f"A manifest has no column '{name}' to read as a whole.")
         with self._guarded(), self._opened() as file:
-            column = pa.chunked_array(
-                [chunk for batch in _batches(file, [name]) for chunk in [batch.column(0)]],
-                MANIFEST_SCHEMA.field(name).type,
-            ).combine_chunks()
+            tables = [self._read_group(file, i, [name]) for i in range(file.num_row_groups)]
+        chunks = [chunk for table in tables for chunk in table.column(0).chunks]
+        column = pa.chunked_array(chunks, MANIFEST_SCHEMA.field(name).type).combine_chunks()
         if pa.types.is_string(column.type):
             column = column.dictionary_encode()
-        if isinstance(column, pa.ChunkedArray):
-            column = column.unify_dictionaries().combine_chunks()
         if pa.types.is_dictionary(column.type):
             codes = column.indices.to_numpy(zero_copy_only=False)
             return Coded(_narrow(codes), tuple(column.dictionary.to_pylist()))
@@ -215,8 +215,15 @@ class Manifest:
     def _row_group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
         if self._group is None or self._group[:2] != (group, columns):
             with self._guarded(), self._opened() as file:
-                self._group = (group, columns, file.read_row_group(group, list(columns)))
+                self._group = (group, columns, self._read_group(file, group, list(columns)))
         return self._group[2]
+
+    def _read_group(self, file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+        table = file.read_row_group(group, columns)
+        for name in set(columns) & set(ON_DEMAND):
+            if column_checksum(table.column(name)) != self._checksums[name][group]:
+                raise self._corrupt(f"column '{name}' does not match its checksum")
+        return table
 
     def _opened(self) -> pq.ParquetFile:
         path = self.storage.local_path(self.key)
@@ -230,10 +237,13 @@ class Manifest:
         metadata = file.metadata.metadata or {}
         if FINGERPRINT_KEY not in metadata:
             raise self._corrupt("it has no fingerprint")
+        if not file.schema_arrow.equals(MANIFEST_SCHEMA):
+            raise self._corrupt("its columns are not those of a manifest")
         self.fingerprint = metadata[FINGERPRINT_KEY].decode(errors="replace")
         with self._guarded():
             digests = json.loads(metadata[DIGESTS_KEY])
             self.classes: tuple[str, ...] = tuple(json.loads(metadata[CLASSES_KEY]))
+            self._checksums: dict[str, list[int]] = json.loads(metadata[ROW_GROUPS_KEY])
             columns, found = _read_columns(file, len(self.classes))
         if combine(digests, self.classes) != self.fingerprint:
             raise self._corrupt("its fingerprint does not match")
@@ -248,7 +258,7 @@ class Manifest:
             yield
         except BesanaError:
             raise
-        except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
+        except (pa.ArrowException, OSError, LookupError, ValueError, TypeError) as error:
             raise self._corrupt(str(error)) from None
 
     def _corrupt(self, what: str) -> CorruptDataError:
@@ -285,6 +295,9 @@ def _batches(file: pq.ParquetFile, columns: list[str]) -> Any:
 def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], dict[str, str]]:
     """Fill the held columns row group by row group, hashing what is read."""
     rows = file.metadata.num_rows
+    groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
+    if rows != sum(groups):
+        raise ValueError("its row groups do not add up")
     names = [*_HELD, "labels"]
     digests = ColumnDigests(names)
     columns: dict[str, Any] = {
@@ -301,6 +314,8 @@ def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], d
             columns[name][part] = _values(batch.column(name), known.get(name))
         columns["labels"] = _labels(batch.column("labels"), columns["labels"], part, rows, classes)
         start += batch.num_rows
+    if start != rows:
+        raise ValueError("rows are missing")
     for name, codes in known.items():
         columns[name] = _narrow(columns[name])
         columns[f"{name}s"] = tuple(codes)

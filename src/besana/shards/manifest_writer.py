@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from crc32c import crc32c
 
 from besana.errors import ConfigError
 from besana.storage import Storage, open_storage
@@ -49,6 +50,10 @@ ROW_GROUP_ROWS = 16_384
 FINGERPRINT_KEY = b"besana.fingerprint"
 DIGESTS_KEY = b"besana.digests"
 CLASSES_KEY = b"besana.classes"
+ROW_GROUPS_KEY = b"besana.row_groups"
+
+ON_DEMAND = ("frame_id", "region", "group", "camera", "captured_at", "light")
+"""Columns that readers take from the file by row group; each group of each has a CRC32C."""
 
 _DEFAULTS: dict[str, Any] = {
     "region": "all",
@@ -93,6 +98,7 @@ class ManifestWriter:
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
         self._digests = ColumnDigests(MANIFEST_SCHEMA.names)
+        self._group_checksums: dict[str, list[int]] = {name: [] for name in ON_DEMAND}
         self.fingerprint = ""
         self.count = 0
 
@@ -127,6 +133,8 @@ class ManifestWriter:
         self._pending = [rest] if rest.num_rows else []
         self._pending_rows = rest.num_rows
         self._digests.update(group)
+        for name, checksums in self._group_checksums.items():
+            checksums.append(column_checksum(group.column(name)))
         self._file.write_table(_named(group), row_group_size=ROW_GROUP_ROWS)
 
     def __exit__(
@@ -150,6 +158,7 @@ class ManifestWriter:
                 FINGERPRINT_KEY: self.fingerprint.encode(),
                 DIGESTS_KEY: json.dumps(self._digests.hex()).encode(),
                 CLASSES_KEY: json.dumps(self._classes).encode(),
+                ROW_GROUPS_KEY: json.dumps(self._group_checksums).encode(),
             }
         )
 
@@ -238,6 +247,14 @@ def combine(digests: Mapping[str, str], classes: Sequence[str]) -> str:
     """Make the fingerprint from the columns' digests and the class names."""
     text = json.dumps([sorted(digests.items()), list(classes)])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def column_checksum(column: pa.ChunkedArray) -> int:
+    """Compute the CRC32C of a column's content."""
+    crc = 0
+    for data in _canonical(column):
+        crc = crc32c(data, crc)
+    return crc
 
 
 def _canonical(column: pa.Array | pa.ChunkedArray) -> tuple[bytes, bytes, bytes]:
