@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +12,13 @@ from typing import Any
 LAST_RUNS = 40
 """How many runs the index lists; their pages all stay on disk."""
 
-CARD_WIDTH, CARD_HEIGHT = 228, 124
-GAP_X, GAP_Y = 28, 34
-REASONS_SHOWN = 2
+CARD_WIDTH, CARD_HEIGHT, CARD_AHEAD_HEIGHT = 228, 124, 64
+GAP_X, GAP_Y = 28, 30
 
 
 @dataclass(frozen=True)
 class Stop:
-    """One stage on the way, with its latest run if it has run."""
+    """One stage on the way, with its last run that had work, if there was one."""
 
     stage: str
     record: dict[str, Any] | None
@@ -33,6 +32,11 @@ class Stop:
     def counts_out(self) -> int:
         """Count what came out."""
         return int(self.record["counts"]["out"]) if self.record else 0
+
+    @property
+    def page(self) -> str:
+        """Name of the page of the run that is shown."""
+        return str((self.record or {}).get("page", f"{self.stage}.html"))
 
     @property
     def dropped(self) -> list[tuple[str, int]]:
@@ -54,6 +58,7 @@ class Card:
     number: int
     x: int
     y: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -77,51 +82,52 @@ class Way:
     runs: list[dict[str, Any]] = field(default_factory=list)
     """The last runs, newest first, each with `page`, the name of its page."""
 
+    @property
+    def next_stage(self) -> str:
+        """Name the first stage that has never run; empty when all have."""
+        return next((stop.stage for stop in self.stops if stop.record is None), "")
+
     def drawing(self, columns: int) -> Drawing:
         """Draw the stages in rows, turning at each end as a plough does."""
         return draw_way(self.stops, columns)
 
 
 def read_way(reports: Path) -> Way:
-    """Read the latest report of each stage and the last runs from a folder of reports."""
+    """Read the last run of each stage and the last runs of all from a folder of reports."""
     latest = {}
-    stamped = []
+    stamped: list[tuple[str, str, Path]] = []
     for path in reports.glob("*.json"):
         stage, _, stamp = path.stem.rpartition("-")
         if stage and stamp[:8].isdigit():
-            stamped.append((stamp, path))
+            stamped.append((stamp, stage, path))
             continue
         record = _read(path)
         if record is not None:
             latest[str(record["stage"])] = record
-    order: list[str] = max(
-        (record.get("way", []) for record in latest.values()), key=len, default=[]
-    )
-    runs = []
-    for _, path in sorted(stamped, reverse=True)[:LAST_RUNS]:
-        record = _read(path)
-        if record is not None:
-            runs.append({**record, "page": f"{path.stem}.html"})
+    stamped.sort(reverse=True)
+    order: list[str] = max((r.get("way", []) for r in latest.values()), key=len, default=[])
     return Way(
-        stops=[Stop(stage, latest.get(stage)) for stage in order],
+        stops=[Stop(stage, _with_work(latest.get(stage), stage, stamped)) for stage in order],
         beside=[Stop(stage, latest[stage]) for stage in sorted(latest) if stage not in order],
-        runs=runs,
+        runs=list(_last_runs(stamped)),
     )
 
 
 def draw_way(stops: Sequence[Stop], columns: int) -> Drawing:
     """Place the stops in rows of `columns`, every second row from right to left."""
-    cards = []
-    for index, stop in enumerate(stops):
-        row, column = divmod(index, columns)
-        if row % 2:
-            column = columns - 1 - column
-        x, y = 2 + column * (CARD_WIDTH + GAP_X), 2 + row * (CARD_HEIGHT + GAP_Y)
-        cards.append(Card(stop, index + 1, x, y))
-    rows = -(-len(stops) // columns)
+    cards: list[Card] = []
+    y = 2
+    for start in range(0, len(stops), columns):
+        row = stops[start : start + columns]
+        height = max(CARD_HEIGHT if stop.record else CARD_AHEAD_HEIGHT for stop in row)
+        for place, stop in enumerate(row):
+            column = columns - 1 - place if (start // columns) % 2 else place
+            x = 2 + column * (CARD_WIDTH + GAP_X)
+            cards.append(Card(stop, start + place + 1, x, y, height))
+        y += height + GAP_Y
     return Drawing(
         width=columns * (CARD_WIDTH + GAP_X) - GAP_X + 4,
-        height=max(rows * (CARD_HEIGHT + GAP_Y) - GAP_Y, 0) + 4,
+        height=y - GAP_Y + 2 if cards else 4,
         cards=cards,
         furrows=[
             (_furrow(here, there), there.stop.record is not None) for here, there in pairwise(cards)
@@ -129,14 +135,30 @@ def draw_way(stops: Sequence[Stop], columns: int) -> Drawing:
     )
 
 
+def _with_work(
+    record: dict[str, Any] | None, stage: str, stamped: Sequence[tuple[str, str, Path]]
+) -> dict[str, Any] | None:
+    """Look back for a run that found work: doing nothing twice must not empty the picture."""
+    if record is None or record["counts"]["in"]:
+        return record
+    own = [run for run in stamped if run[1] == stage]
+    return next((run for run in _last_runs(own) if run["counts"]["in"]), record)
+
+
+def _last_runs(stamped: Sequence[tuple[str, str, Path]]) -> Iterator[dict[str, Any]]:
+    for _, _, path in stamped[:LAST_RUNS]:
+        record = _read(path)
+        if record is not None:
+            yield {**record, "page": f"{path.stem}.html"}
+
+
 def _furrow(here: Card, there: Card) -> str:
     """Draw from the middle of one card's edge to the next one's."""
     if here.y == there.y:
         step = 1 if there.x > here.x else -1
         start = here.x + (CARD_WIDTH if step > 0 else 0)
-        y = here.y + CARD_HEIGHT // 2
-        return f"M{start} {y}h{step * GAP_X}"
-    return f"M{here.x + CARD_WIDTH // 2} {here.y + CARD_HEIGHT}v{GAP_Y}"
+        return f"M{start} {here.y + here.height // 2}h{step * GAP_X}"
+    return f"M{here.x + CARD_WIDTH // 2} {here.y + here.height}v{GAP_Y}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:
