@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,7 @@ DETAILS = {
 }
 
 
+@functools.lru_cache(maxsize=8)
 def faults_of_day(seed: int, day: int, interval_s: int) -> dict[int, Fault]:
     """Return the faults of one day by frame number; the first day has at least one of each kind.
 

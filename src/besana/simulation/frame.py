@@ -86,31 +86,51 @@ def cast(herd: Herd, view: View, seed: int, number: int, time_s: float) -> list[
     return sorted(actors, key=lambda actor: actor.state == "standing")
 
 
-def _lay(stage: Pixels, actor: Actor, view: View, seed: int, infrared: bool) -> None:
-    """Draw one cow and her shade on the undistorted stage."""
+@dataclass(frozen=True, slots=True)
+class _Sticker:
+    """A dressed cow with her place on the stage.
+
+    Attributes:
+        sprite: (height, width, 4) uint8, RGB times opacity, and opacity.
+        matrix: (2, 3), from the sprite's pixels to the stage's.
+        low: First column and row of the stage that it touches.
+        high: Column and row behind the last one.
+    """
+
+    sprite: Pixels
+    matrix: npt.NDArray[np.float64]
+    low: npt.NDArray[np.int_]
+    high: npt.NDArray[np.int_]
+
+    def stick(self, patch: Pixels, corner: npt.NDArray[np.int_]) -> None:
+        """Draw the cow and her shade on a piece of the stage whose first pixel is at a corner."""
+        move = self.matrix.copy()
+        move[:, 2] -= self.low
+        (x0, y0), (x1, y1) = (self.low - corner).tolist(), (self.high - corner).tolist()
+        warped = cv2.warpAffine(self.sprite, move, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
+        red, green, blue, cover = cv2.split(warped)
+        window = patch[y0:y1, x0:x1]
+        clear = cv2.merge([cv2.bitwise_not(cover)] * 3)
+        cv2.multiply(window, clear, dst=window, scale=1 / 255)
+        cv2.add(window, cv2.merge([red, green, blue]), dst=window)
+
+
+def _sticker(actor: Actor, view: View, seed: int, infrared: bool) -> _Sticker:
     sprite, shape = dress(seed, actor.cow, view, actor.state, actor.pose, actor.place, infrared)
-    scale = grow_coat(seed, actor.cow).scale
+    left, top, right, bottom = view.stage_px
     px_per_m = view.focal_px / (HEIGHT_M - BODY_M[actor.state])
-    stage_corner = np.array(view.stage_px[:2])
-    anchor = np.asarray(shape.anchor_px) - shape.corner_px
-    goal = np.asarray(shape.anchor_px) - stage_corner + np.asarray(actor.shift_m) * px_per_m
-    turn = math.radians(actor.turn_deg)
-    matrix = scale * np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    middle = np.asarray(shape.anchor_px)
+    anchor = middle - shape.corner_px
+    goal = middle - (left, top) + np.asarray(actor.shift_m) * px_per_m
+    cos, sin = (trig(math.radians(actor.turn_deg)) for trig in (math.cos, math.sin))
+    spin = grow_coat(seed, actor.cow).scale * np.array([[cos, -sin], [sin, cos]])
+    matrix = np.column_stack([spin, goal - spin @ anchor])
     height, width = sprite.shape[:2]
-    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]]) - anchor
-    reach = corners @ matrix.T + goal
-    low = np.clip(np.floor(reach.min(0)), 0, None).astype(int)
-    high = np.minimum(np.ceil(reach.max(0)).astype(int), (stage.shape[1], stage.shape[0]))
-    if (high <= low).any():
-        return
-    shift = goal - low - matrix @ anchor
-    size = (int(high[0] - low[0]), int(high[1] - low[1]))
-    warped = cv2.warpAffine(sprite, np.column_stack([matrix, shift]), size, flags=cv2.INTER_LINEAR)
-    red, green, blue, cover = cv2.split(warped)
-    window = stage[low[1] : high[1], low[0] : high[0]]
-    clear = cv2.merge([cv2.bitwise_not(cover)] * 3)
-    cv2.multiply(window, clear, dst=window, scale=1 / 255)
-    cv2.add(window, cv2.merge([red, green, blue]), dst=window)
+    corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]]) @ matrix.T
+    size = (right - left, bottom - top)
+    low = np.clip(np.floor(corners.min(axis=0)), 0, size).astype(int)
+    high = np.clip(np.ceil(corners.max(axis=0)), 0, size).astype(int)
+    return _Sticker(sprite, matrix, low, high)
 
 
 def _expose(
@@ -149,23 +169,20 @@ def _stamp(frame: Pixels, text: str, view: View) -> None:
 
 
 def _draw(herd: Herd, view: View, seed: int, number: int, time_s: float) -> Pixels:
-    """Return the barn with its cows in even light."""
+    """Return the barn with its cows in even light; only what the cows touch is drawn anew."""
     infrared = is_infrared(time_s)
     scene = build_scene(view, seed, int(time_s // DAY_S), infrared)
-    stage = scene.stage.copy()
-    for actor in cast(herd, view, seed, number, time_s):
-        _lay(stage, actor, view, seed, infrared)
-    cv2.multiply(stage, scene.clear, dst=stage, scale=1 / 255)
-    cv2.add(stage, scene.pipes, dst=stage)
     frame = scene.frame.copy()
-    cv2.remap(
-        stage,
-        scene.map_xy,
-        scene.map_part,
-        cv2.INTER_LINEAR,
-        dst=frame[scene.window],
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
+    actors = cast(herd, view, seed, number, time_s)
+    stickers = [_sticker(actor, view, seed, infrared) for actor in actors]
+    stickers = [sticker for sticker in stickers if (sticker.low < sticker.high).all()]
+    if stickers:
+        low = np.min([sticker.low for sticker in stickers], axis=0)
+        high = np.max([sticker.high for sticker in stickers], axis=0)
+        patch = scene.stage[low[1] : high[1], low[0] : high[0]].copy()
+        for sticker in stickers:
+            sticker.stick(patch, low)
+        scene.show(frame, patch, (int(low[0]), int(low[1])))
     return frame
 
 

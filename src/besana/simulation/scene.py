@@ -9,7 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from besana.simulation.view import BED_BOTTOM_M, BED_TOP_M, FULL_WIDTH_PX, View, floor_of_frame
+from besana.simulation.view import (
+    BED_BOTTOM_M,
+    BED_TOP_M,
+    BED_WIDTH_M,
+    FULL_WIDTH_PX,
+    View,
+    floor_of_frame,
+)
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
@@ -27,22 +34,55 @@ class Scene:
     """The barn of one day in one kind of light.
 
     Attributes:
-        frame: (height, width, 3) uint8, RGB, the floor as the lens shows it.
-        stage: (rows, columns, 3) uint8, RGB, the undistorted part in which cows can be.
-        window: Rows and columns of the frame that show the stage.
-        map_xy: (height, width, 2), whole pixels of the stage where each pixel of the window looks.
-        map_part: (height, width), the rest in OpenCV's fixed point.
+        view: The camera.
+        frame: (height, width, 3) uint8, RGB, the empty barn as the lens shows it.
+        stage: (rows, columns, 3) uint8, RGB, the undistorted floor where cows can be.
         pipes: (rows, columns, 3) uint8, the pipes over the stage, RGB times opacity.
         clear: (rows, columns, 3) uint8, 255 where no pipe hides the stage.
     """
 
+    view: View
     frame: Pixels
     stage: Pixels
-    window: tuple[slice, slice]
-    map_xy: npt.NDArray[np.int16]
-    map_part: npt.NDArray[np.uint16]
     pipes: Pixels
     clear: Pixels
+
+    def show(self, frame: Pixels, patch: Pixels, corner_px: tuple[int, int]) -> None:
+        """Put a patch of the stage below the pipes and into a frame, through the lens.
+
+        Args:
+            frame: (height, width, 3) uint8, changed in place.
+            patch: (rows, columns, 3) uint8, a piece of the stage, changed in place.
+            corner_px: Place of the piece's first pixel on the stage, (x, y).
+        """
+        x, y = corner_px
+        height, width = patch.shape[:2]
+        over = (slice(y, y + height), slice(x, x + width))
+        cv2.multiply(patch, self.clear[over], dst=patch, scale=1 / 255)
+        cv2.add(patch, self.pipes[over], dst=patch)
+        left, top = x + self.view.stage_px[0], y + self.view.stage_px[1]
+        window = _window(self.view, (left, top, left + width - 1, top + height - 1))
+        map_xy, map_part = (part[window] for part in _stage_maps(self.view))
+        cv2.remap(
+            patch,
+            np.asarray(cv2.subtract(map_xy, (x, y, 0, 0)), np.int16),
+            map_part,
+            cv2.INTER_LINEAR,
+            dst=frame[window],
+            borderMode=cv2.BORDER_TRANSPARENT,
+        )
+
+
+def _window(view: View, box_px: tuple[int, int, int, int]) -> tuple[slice, slice]:
+    """Return rows and columns of the frame that show a box of the undistorted picture."""
+    left, top, right, bottom = box_px
+    x, y = np.linspace(left, right, 9), np.linspace(top, bottom, 9)
+    rim = [(value, edge) for value in x for edge in (top, bottom)]
+    rim += [(edge, value) for value in y for edge in (left, right)]
+    points = view.distort(rim)
+    low = np.clip(np.floor(points.min(axis=0)) - 1, 0, None).astype(int).tolist()
+    high = (np.ceil(points.max(axis=0)) + 2).astype(int).tolist()
+    return (slice(low[1], high[1]), slice(low[0], high[0]))
 
 
 @dataclass(frozen=True)
@@ -92,7 +132,7 @@ def _cloud(rng: np.random.Generator, size_px: tuple[int, int], cell_px: float) -
 
 def pipes_of_beds(beds: int) -> list[Points]:
     """Return the pipes between and over the beds as lines through (x, y, height) in metres."""
-    edges = [(edge - beds / 2) * 1.25 for edge in range(-1, beds + 2)]
+    edges = [(edge - beds / 2) * BED_WIDTH_M for edge in range(-1, beds + 2)]
     pipes: list[Points] = []
     for x in edges:
         pipes.append([(x, BED_TOP_M - 0.2, 0.0), (x, BED_TOP_M - 0.2, 1.1)])
@@ -102,11 +142,16 @@ def pipes_of_beds(beds: int) -> list[Points]:
     return pipes
 
 
-def _ground(plan: _Plan, seed: int) -> Floats:
-    """Return alley, wall and passages, (height, width, 3) float32, RGB."""
-    rng = np.random.default_rng([seed, STREAM_FLOOR])
-    view, (width, height) = plan.view, plan.size_px
-    scale = view.width_px / FULL_WIDTH_PX
+@functools.lru_cache(maxsize=2)
+def _ground(view: View, seed: int) -> tuple[Pixels, Pixels]:
+    """Return what stays the same every day: alley, wall and passages, and the pipes' shadows.
+
+    Returns:
+        (height, width, 3) uint8, RGB; and (height, width, 3) uint8, the light that the pipes
+        leave, 255 for all of it.
+    """
+    rng, plan = np.random.default_rng([seed, STREAM_FLOOR]), _plan(view)
+    (width, height), scale = plan.size_px, view.width_px / FULL_WIDTH_PX
     x, y = plan.metres()
     picture = np.full((height, width, 3), (118, 115, 108), np.uint8)
     plan.box(picture, (-20, -20, 20, WALL_M), (168, 166, 158))
@@ -123,21 +168,31 @@ def _ground(plan: _Plan, seed: int) -> Floats:
     mud = mud * np.where((y > -2.1) & (y < 3.35), 0.5, 0.08)[..., None]
     ground = ground * (1 - mud) + np.array((74, 62, 42), np.float32) * mud
     ground *= (1 + 0.06 * _cloud(rng, plan.size_px, 5 * scale))[..., None]
-    return np.asarray(ground, np.float32)
+    picture = np.clip(ground, 0, 255).astype(np.uint8)
+    plan.box(picture, (-5.5, -1.2, -4.5, 0.9), (128, 136, 140))
+    plan.box(picture, (-5.38, -1.08, -4.62, 0.78), (72, 92, 102))
+    plan.box(picture, (4.7, -1.7, 5.05, -0.4), (186, 160, 58))
+    return picture, _pipe_shadows(plan)
 
 
-def _bedding(plan: _Plan, seed: int, day: int) -> Floats:
-    """Return one day's sand and straw for the whole plan, (height, width, 3) float32, RGB."""
+def _pipe_shadows(plan: _Plan) -> Pixels:
+    shade = np.zeros(plan.size_px[::-1], np.uint8)
+    for pipe in pipes_of_beds(plan.view.beds):
+        thrown = [(x + LEAN[0] * z, y + LEAN[1] * z, 0.0) for x, y, z in pipe]
+        plan.lines(shade, thrown, (255,), PIPE_M)
+    blurred = np.asarray(cv2.GaussianBlur(shade, (0, 0), 0.03 * plan.view.px_per_m), np.uint8)
+    return np.repeat((255 - blurred // 3)[..., None], 3, axis=2)
+
+
+def _bedding(plan: _Plan, seed: int, day: int) -> Pixels:
+    """Return one day's sand and straw, (height, width, 3) uint8, RGB."""
     rng = np.random.default_rng([seed, STREAM_BEDDING, day])
     scale = plan.view.width_px / FULL_WIDTH_PX
     hills, grain = (_cloud(rng, plan.size_px, cell * scale) for cell in (46, 4))
     sand = np.array((171, 150, 112), np.float32) * (1 + 0.07 * hills + 0.05 * grain)[..., None]
     straw = np.zeros(sand.shape[:2], np.uint8)
-    reach = 3.2 * plan.view.px_per_m
-    middle = np.asarray(plan.view.centre_px) - plan.corner_px
     count = 900
-    x = rng.uniform(-reach, reach, count) + middle[0]
-    y = rng.uniform(BED_TOP_M, BED_BOTTOM_M, count) * plan.view.px_per_m + middle[1]
+    x, y = (rng.uniform(0, length, count) for length in plan.size_px)
     turn, long_px = rng.uniform(0, np.pi, count), rng.uniform(8, 26, count) * scale
     ends = np.stack([x, y, x + long_px * np.cos(turn), y + long_px * np.sin(turn)], axis=1)
     cv2.polylines(straw, list(ends.reshape(-1, 2, 2).astype(np.int32)), False, 255, 1, cv2.LINE_AA)
@@ -146,30 +201,23 @@ def _bedding(plan: _Plan, seed: int, day: int) -> Floats:
     _, along = plan.metres()
     wet = np.clip(_cloud(rng, plan.size_px, 60 * scale) * 0.6 + (along - 0.35) * 0.9, 0, 1)
     wet = (0.55 * wet)[..., None]
-    return np.asarray(strewn * (1 - wet) + np.array((96, 78, 50), np.float32) * wet, np.float32)
+    soiled = strewn * (1 - wet) + np.array((96, 78, 50), np.float32) * wet
+    return np.clip(soiled, 0, 255).astype(np.uint8)
 
 
-def _floor(plan: _Plan, seed: int, day: int) -> Pixels:
+def _floor(view: View, seed: int, day: int) -> Pixels:
     """Return the whole floor of one day, (height, width, 3) uint8, RGB."""
-    floor = _ground(plan, seed)
-    beds = np.zeros(floor.shape[:2], np.uint8)
-    edge = (plan.view.beds / 2 + 1) * 1.25
-    plan.box(beds, (-edge, BED_TOP_M - 0.12, edge, BED_BOTTOM_M), (255,))
-    inside = beds > 0
-    floor[inside] = _bedding(plan, seed, day)[inside]
-    picture = np.clip(floor, 0, 255).astype(np.uint8)
-    plan.box(picture, (-edge, BED_BOTTOM_M, edge, BED_BOTTOM_M + CURB_M), (150, 146, 136))
-    plan.box(picture, (-5.5, -1.2, -4.5, 0.9), (128, 136, 140))
-    plan.box(picture, (-5.38, -1.08, -4.62, 0.78), (72, 92, 102))
-    plan.box(picture, (4.7, -1.7, 5.05, -0.4), (186, 160, 58))
-    plan.box(picture, (-edge, BED_TOP_M + 0.34, edge, BED_TOP_M + 0.46), (124, 98, 66))
-    shade = np.zeros(floor.shape[:2], np.uint8)
-    for pipe in pipes_of_beds(plan.view.beds):
-        thrown = [(x + LEAN[0] * z, y + LEAN[1] * z, 0.0) for x, y, z in pipe]
-        plan.lines(shade, thrown, (255,), PIPE_M)
-    blurred = np.asarray(cv2.GaussianBlur(shade, (0, 0), 0.03 * plan.view.px_per_m), np.uint8)
-    light = np.repeat((255 - blurred // 3)[..., None], 3, axis=2)
-    return np.asarray(cv2.multiply(picture, light, scale=1 / 255), np.uint8)
+    plan, (ground, light) = _plan(view), _ground(view, seed)
+    floor = ground.copy()
+    edge = (view.beds / 2 + 1) * BED_WIDTH_M
+    corners = view.project([(-edge, BED_TOP_M - 0.12, 0), (edge, BED_BOTTOM_M, 0)])
+    (x0, y0), (x1, y1) = np.rint(corners).astype(int).tolist()
+    beds = _Plan(view, (x0, y0), (x1 - x0, y1 - y0))
+    left, top = plan.corner_px
+    floor[y0 - top : y1 - top, x0 - left : x1 - left] = _bedding(beds, seed, day)
+    plan.box(floor, (-edge, BED_BOTTOM_M, edge, BED_BOTTOM_M + CURB_M), (150, 146, 136))
+    plan.box(floor, (-edge, BED_TOP_M + 0.34, edge, BED_TOP_M + 0.46), (124, 98, 66))
+    return np.asarray(cv2.multiply(floor, light, scale=1 / 255), np.uint8)
 
 
 def _pipes(view: View, infrared: bool) -> tuple[Pixels, Pixels]:
@@ -195,6 +243,14 @@ def _infrared(picture: Pixels) -> Pixels:
     return np.asarray(cv2.merge([flat] * 3), np.uint8)
 
 
+@functools.lru_cache(maxsize=2)
+def _stage_maps(view: View) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint16]]:
+    """Return where in the stage each pixel of the frame looks, in OpenCV's fixed point."""
+    look = floor_of_frame(view) - np.array(view.stage_px[:2], np.float32)
+    map_xy, map_part = cv2.convertMaps(look[..., 0], look[..., 1], cv2.CV_16SC2)
+    return np.asarray(map_xy, np.int16), np.asarray(map_part, np.uint16)
+
+
 @functools.lru_cache(maxsize=4)
 def build_scene(view: View, seed: int, day: int, infrared: bool) -> Scene:
     """Return the barn of one day; the bedding is raked and strewn anew every day.
@@ -205,33 +261,14 @@ def build_scene(view: View, seed: int, day: int, infrared: bool) -> Scene:
         day: Number of the day, 0 for the first.
         infrared: Whether the camera's own lamps light the barn.
     """
-    plan = _plan(view)
-    floor = _floor(plan, seed, day)
+    plan, floor = _plan(view), _floor(view, seed, day)
     if infrared:
         floor = _infrared(floor)
     look = floor_of_frame(view) - np.asarray(plan.corner_px, np.float32)
-    frame = cv2.remap(floor, look[..., 0], look[..., 1], cv2.INTER_AREA)
+    frame = np.asarray(cv2.remap(floor, look[..., 0], look[..., 1], cv2.INTER_LINEAR), np.uint8)
     left, top, right, bottom = view.stage_px
     x0, y0 = left - plan.corner_px[0], top - plan.corner_px[1]
     stage = floor[y0 : y0 + bottom - top, x0 : x0 + right - left].copy()
-    inside = floor_of_frame(view) - np.array((left, top), np.float32)
-    seen = np.logical_and.reduce(
-        (
-            inside[..., 0] >= 0,
-            inside[..., 1] >= 0,
-            inside[..., 0] < right - left - 1,
-            inside[..., 1] < bottom - top - 1,
-        )
-    )
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-    window = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
-    look_x, look_y = inside[window][..., 0], inside[window][..., 1]
-    map_xy, map_part = cv2.convertMaps(look_x, look_y, cv2.CV_16SC2)
-    return Scene(
-        np.asarray(frame, np.uint8),
-        stage,
-        window,
-        np.asarray(map_xy, np.int16),
-        np.asarray(map_part, np.uint16),
-        *_pipes(view, infrared),
-    )
+    scene = Scene(view, frame, stage, *_pipes(view, infrared))
+    scene.show(frame, stage.copy(), (0, 0))
+    return scene
