@@ -53,7 +53,8 @@ from besana.storage import Storage
 from besana.web.report_page import open_report
 from besana.workspace import Report, Table, Workspace
 
-EXAMPLE = "besana collect farm --source /media/card/DCIM"
+ARGUMENTS = ("farm", "source")
+EXAMPLE = "besana collect farm /media/card/DCIM"
 
 # A worker holds at most this many frames at a time; while one waits for the disk, others go on.
 _READERS = 4
@@ -245,12 +246,14 @@ def _store(catalog: Catalog, summary: Summary, report: Report) -> Counter[str]:
     blocked = {row["frame_id"]: row["kind"] for row in reversed(issues) if row["blocks"]}
     for reason, count in (summary.dropped + Counter(blocked.values())).items():
         report.drop(reason, count)
-    report.drop("unchanged", len(summary.frames) - len(frames))
+    report.count_in(len(frames) + summary.dropped.total())
     report.count_out(len(frames) - len(blocked))
     totals = Counter(f"issue {row['kind']}" for row in issues)
     totals.update(f"camera {row['camera']}" for row in frames)
     totals.update(f"time {row['time_source']}" for row in frames)
-    return totals + Counter(labels=len(labels), bytes=sum(row["size_bytes"] for row in frames))
+    totals.update(labels=len(labels), bytes=sum(row["size_bytes"] for row in frames))
+    totals.update(unchanged=len(summary.frames) - len(frames))
+    return totals
 
 
 class _Walk:
@@ -309,7 +312,6 @@ class _Walk:
             if (file_uri(found, found.name), found.size_bytes, found.modified_ns) not in there
         ]
         self.already_collected += len(batch) - len(new)
-        self._report.count_in(len(new))
         return new
 
     def _frame_to_read(self, found: FoundFrame) -> FrameToRead:
@@ -340,7 +342,7 @@ def _sources(workspace: Workspace, config: Config) -> list[Source]:
     if not config.source and not workspace.catalog.counted(tables.frames):
         raise ConfigError(
             "Nothing says where the pictures are.",
-            f"Run: besana collect {workspace.path} --source FOLDER",
+            f"Run: besana collect {workspace.path} FOLDER",
         )
     roots = dict.fromkeys(_root(workspace, text) for text in config.source)
     for root, other in itertools.permutations(roots, 2):
@@ -374,7 +376,7 @@ def _opened_metadata(workspace: Workspace, config: Config) -> Iterator[MetadataT
 
 
 def _describe(report: Report, walk: _Walk, new: Counter[str]) -> None:
-    report.fact("already_collected", walk.already_collected)
+    report.fact("already_collected", walk.already_collected + new["unchanged"])
     report.fact("ignored", walk.ignored.total())
     report.fact("collected_bytes", new["bytes"])
     report.fact("labels_added", new["labels"])
