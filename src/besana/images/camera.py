@@ -36,6 +36,13 @@ class Camera(Settings):
     frame_interval_s: float = Field(
         default=300.0, gt=0, description="Nominal seconds between two frames of this camera."
     )
+    scale: list[float] = Field(
+        default=[],
+        description="Two sample values that mean black and white in 16-bit and float files.",
+    )
+    depth_bits: Literal[8, 16] = Field(
+        default=8, description="Bits a sample to keep: 8, or 16 for measuring cameras."
+    )
     lens: Lens = Field(default=Lens(), description="How the lens bends the picture.")
     regions: dict[str, Shape] = Field(
         default={},
@@ -53,6 +60,13 @@ class Camera(Settings):
             raise ValueError(
                 f"unknown time zone {value!r}, use a name as in Europe/Madrid"
             ) from error
+        return value
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_has_two_ends(cls, value: list[float]) -> list[float]:
+        if value and (len(value) != 2 or value[0] >= value[1]):
+            raise ValueError("scale is two numbers, the lower first")
         return value
 
     @field_validator("regions")
