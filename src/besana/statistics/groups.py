@@ -114,3 +114,8 @@ def dense(keys: NDArray[np.generic]) -> tuple[NDArray[np.int32], NDArray[np.gene
     """
     distinct, numbers = np.unique(keys, return_inverse=True)
     return numbers.astype(np.int32), distinct
+
+
+def group_names(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Turn the 64-bit keys of groups into what a manifest's column `group` holds."""
+    return (keys >> np.uint64(1)).astype(np.int64)

@@ -1,0 +1,383 @@
+"""Freeze a dataset whose groups never cross from training to test.
+
+Reads: samples, labels, frames, quality, issues
+Writes: datasets/<name>/<version>, datasets
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from besana.config import Settings
+from besana.engines import Engine
+from besana.errors import ConfigError, NotReadyError
+from besana.labels.conflicts import conflict_sections, conflicts
+from besana.labels.gathering import select_samples
+from besana.labels.labelled import is_multi
+from besana.labels.selection import NO_DAY, Column, Selection, Wanted
+from besana.progress import track
+from besana.shards.datasets import Dataset, Settled, freeze, settled_groups
+from besana.statistics.local_time import day_date, day_number
+from besana.statistics.splits import (
+    LEFT_OUT,
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Leaks,
+    assign,
+    last_days,
+    leave_out_crossing,
+    random_leaks,
+)
+from besana.web.report_page import open_report
+from besana.workspace import Report, Scalar, Table, Text, Workspace
+
+EXAMPLE = "besana split farm --method last_days --test-days 3"
+
+Method = Literal["fractions", "last_days", "camera", "column"]
+
+# Fewer days than this tell nothing about days to come.
+_FEWEST_DAYS = 3
+# Share of the samples with a time from which on the few without may be dropped.
+_MOSTLY = 0.99
+_NOT_CONTENT = {"keep", "max_dropped_share"}
+
+
+class Config(Settings):
+    """Settings of `split`."""
+
+    name: str = Field(
+        default="default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
+        description="Name of the dataset; every change of its content makes a new version.",
+    )
+    kind: Literal["auto", "single", "multi"] = Field(
+        default="auto",
+        description="Whether a sample has one class or several may hold; auto: several, if any"
+        " label says that a class does not hold.",
+    )
+    classes: list[str] = Field(
+        default=[], description="Classes to keep, in this order; empty: all, in alphabetical order."
+    )
+    method: Literal["auto", "fractions", "last_days", "camera", "column"] = Field(
+        default="auto",
+        description="How test samples are chosen; auto: as the settings below say, else the last"
+        " days when there are three days or more, else fractions.",
+    )
+    test_share: float = Field(default=0.2, ge=0, le=0.9, description="Share of samples or days.")
+    validation_share: float = Field(
+        default=0.1,
+        ge=0,
+        le=0.9,
+        description="Share of samples to validate on; but for fractions, of those outside test.",
+    )
+    test_days: int | None = Field(
+        default=None, ge=1, description="Days at the end that are test; empty: test_share of them."
+    )
+    test_from: str = Field(
+        default="",
+        description="First local day that is test, as 2024-03-08; goes before test_days.",
+    )
+    test_camera: list[str] = Field(default=[], description="Cameras that are test.")
+    split_column: str = Field(
+        default="",
+        description="Metadata column that says train, validation or test; 'name' is the file name.",
+    )
+    split_pattern: str = Field(
+        default="", description="Regular expression whose first group, found in it, is the split."
+    )
+    folds: int = Field(
+        default=0, ge=0, le=100, description="Folds to cut the samples outside test into; 0: none."
+    )
+    block_minutes: int = Field(
+        default=60,
+        ge=1,
+        description="Frames of one camera in one block of this length stay together.",
+    )
+    group_by: str = Field(
+        default="",
+        description="Metadata column whose equal values stay together; 'name' is the file name.",
+    )
+    group_pattern: str = Field(
+        default="", description="Regular expression whose first group, found in it, is compared."
+    )
+    seed: int = Field(default=0, ge=0, description="Another seed, another split.")
+    keep: bool = Field(
+        default=True,
+        description="Leave groups where they were in the last version made with the same settings.",
+    )
+    max_dropped_share: float = Field(
+        default=1.0, ge=0, le=1, description="Share of dropped samples above which the run fails."
+    )
+
+    @field_validator("test_from", mode="before")
+    @classmethod
+    def _is_a_day(cls, value: object) -> str:
+        if value == "":
+            return ""
+        return (
+            value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value))
+        ).isoformat()
+
+    @field_validator("split_pattern", "group_pattern")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+
+def run(workspace: Workspace, config: Config | None = None, engine: Engine | None = None) -> Report:
+    """Freeze the labelled samples into a new version of a dataset, or find nothing changed.
+
+    Args:
+        workspace: Where the samples and labels are.
+        config: Settings; None means those of the workspace.
+        engine: Not needed; here as in every stage.
+
+    Raises:
+        NotReadyError: If there are no samples, or none has a label.
+        ConfigError: If a camera, column or day of the settings is not there.
+    """
+    config = config or workspace.settings("split", Config)
+    multi = is_multi(workspace.catalog) if config.kind == "auto" else config.kind == "multi"
+    with (
+        open_report(
+            workspace, "split", config, max_dropped_share=config.max_dropped_share
+        ) as report,
+        track("split", None) as advance,
+        tempfile.TemporaryDirectory(dir=workspace.temporary) as folder,
+    ):
+        disputed = list(conflicts(workspace.catalog, multi=multi))
+        samples = select_samples(
+            workspace, _wanted(config, multi), disputed, Path(folder), advance=advance
+        )
+        report.count_in(samples.seen)
+        report.dropped.update(samples.dropped)
+        _need_samples(workspace, samples)
+        method = _method(config, samples)
+        made_with = {**config.model_dump(mode="json", exclude=_NOT_CONTENT), "method": method}
+        settled = settled_groups(workspace, config.name, made_with) if config.keep else None
+        split = _split(config, method, samples, settled, report)
+        fold = _folds(config, samples, split, settled)
+        leaks = random_leaks(samples.group, _shares_of(split), seed=config.seed)
+        dataset, new = freeze(
+            workspace,
+            config.name,
+            samples.tables(split, fold),
+            kind="multi" if multi else "single",
+            classes=samples.classes,
+            facts={
+                "samples": int((split != LEFT_OUT).sum()),
+                "groups": len(np.unique(samples.group[split != LEFT_OUT])),
+                "folds": config.folds,
+                "counts": _counts(samples, split),
+                "leaked_by_random_split": vars(leaks) | {"leaked_share": leaks.leaked_share},
+                "recipe": "+".join(sorted(samples.recipes)),
+                "channels": int(np.bincount(samples.channels).argmax()),
+                "size_px": samples.sizes.most_common(1)[0][0],
+                "settings": made_with,
+            },
+        )
+        report.count_out(dataset.samples)
+        report.fact("dataset", dataset.place)
+        report.fact("new_version", new)
+        _describe(report, samples, dataset, split, leaks)
+        report.fact("conflicting_pairs", len(disputed))
+        report.sections.extend(conflict_sections(workspace, disputed))
+    return report
+
+
+def _wanted(config: Config, multi: bool) -> Wanted:
+    group_by = Column(config.group_by, config.group_pattern) if config.group_by else None
+    split_by = Column(config.split_column, config.split_pattern) if config.split_column else None
+    return Wanted(multi, config.classes, config.block_minutes, group_by, split_by)
+
+
+def _need_samples(workspace: Workspace, samples: Selection) -> None:
+    if not samples.seen:
+        raise NotReadyError(
+            f"No samples in '{workspace.name}'.", f"Run: besana prepare {workspace.path}"
+        )
+    if not len(samples):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in samples.dropped.items())
+        raise NotReadyError(
+            f"None of {samples.seen} samples can be used ({reasons}).",
+            f"Run: besana label {workspace.path} FILE.csv",
+        )
+
+
+def _method(config: Config, samples: Selection) -> Method:
+    if config.method != "auto":
+        return config.method
+    if config.test_camera:
+        return "camera"
+    if config.split_column:
+        return "column"
+    if config.test_from or config.test_days:
+        return "last_days"
+    timed = samples.day != NO_DAY
+    enough = len(np.unique(samples.day[timed])) >= _FEWEST_DAYS
+    return "last_days" if enough and timed.mean() >= _MOSTLY else "fractions"
+
+
+def _split(
+    config: Config,
+    method: Method,
+    samples: Selection,
+    settled: Settled | None,
+    report: Report,
+) -> NDArray[np.int8]:
+    """Give every sample its split, `LEFT_OUT` for those dropped, which are counted."""
+    usable = samples.channels == np.bincount(samples.channels).argmax()
+    report.drop("other_channels", int((~usable).sum()))
+    if method == "fractions":
+        shares = (
+            1 - config.validation_share - config.test_share,
+            config.validation_share,
+            config.test_share,
+        )
+        if shares[0] <= 0:
+            raise ConfigError("test_share and validation_share leave nothing to train on.")
+        fixed = settled.splits(samples.keys) if settled else None
+        part = _assign(config, samples, usable, shares, fixed)
+        return np.where(usable, part[samples.group], LEFT_OUT).astype(np.int8)
+    wanted = np.where(usable, _cut(config, method, samples), LEFT_OUT).astype(np.int8)
+    unplaced = "no_time" if method == "last_days" else "no_split_said"
+    report.drop(unplaced, int((usable & (wanted == LEFT_OUT)).sum()))
+    split = leave_out_crossing(samples.group, wanted, len(samples.keys))
+    report.drop("group_crosses", int(((wanted != LEFT_OUT) & (split == LEFT_OUT)).sum()))
+    if config.validation_share and not (split == VALIDATION).any():
+        chosen = split == TRAIN
+        fixed = settled.splits(samples.keys) if settled else None
+        if fixed is not None:
+            fixed[fixed == TEST] = LEFT_OUT
+        rest = (1 - config.validation_share, config.validation_share)
+        part = _assign(config, samples, chosen, rest, fixed)
+        split[chosen] = part[samples.group[chosen]]
+    for number, name in ((TRAIN, "train on"), (TEST, "test on")):
+        if not (split == number).any():
+            raise ConfigError(f"The settings of [split] leave nothing to {name}.", "Change them.")
+    return split
+
+
+def _assign(
+    config: Config,
+    samples: Selection,
+    chosen: NDArray[np.bool_],
+    shares: Sequence[float],
+    fixed: NDArray[np.int8] | None,
+) -> NDArray[np.int8]:
+    group, held = samples.pairs(chosen)
+    return assign(group, held, shares, keys=samples.keys, seed=config.seed, fixed=fixed)
+
+
+def _cut(config: Config, method: Method, samples: Selection) -> NDArray[np.int8]:
+    """Give every sample the split that a rule says, whatever group it is in."""
+    if method == "column":
+        if not config.split_column:
+            raise ConfigError("The method 'column' needs split_column.", "Name a metadata column.")
+        return samples.stated
+    if method == "camera":
+        unknown = sorted(set(config.test_camera) - set(samples.cameras))
+        if unknown or not config.test_camera:
+            known = ", ".join(samples.cameras)
+            shown = f"camera '{unknown[0]}'" if unknown else "camera named in test_camera"
+            raise ConfigError(f"There is no {shown} with labelled samples.", f"Known: {known}.")
+        codes = [samples.cameras.index(name) for name in config.test_camera]
+        return np.where(np.isin(samples.camera, codes), TEST, TRAIN).astype(np.int8)
+    timed = samples.day != NO_DAY
+    split = np.full(len(samples), LEFT_OUT, dtype=np.int8)
+    split[timed] = np.where(_tested_days(config, samples.day[timed]), TEST, TRAIN)
+    return split
+
+
+def _tested_days(config: Config, days: NDArray[np.int32]) -> NDArray[np.bool_]:
+    if config.test_from:
+        return days >= day_number(dt.date.fromisoformat(config.test_from))
+    count = config.test_days or max(1, round(config.test_share * len(np.unique(days))))
+    return last_days(days, count)
+
+
+def _folds(
+    config: Config, samples: Selection, split: NDArray[np.int8], settled: Settled | None
+) -> NDArray[np.int8]:
+    """Cut the samples outside test into folds; -1 for the others, or without folds."""
+    fold = np.full(len(samples), -1, dtype=np.int8)
+    if config.folds:
+        chosen = (split == TRAIN) | (split == VALIDATION)
+        fixed = settled.folds(samples.keys) if settled else None
+        part = _assign(config, samples, chosen, [1.0] * config.folds, fixed)
+        fold[chosen] = part[samples.group[chosen]]
+    return fold
+
+
+def _counts(samples: Selection, split: NDArray[np.int8]) -> dict[str, dict[str, int]]:
+    """Count the samples of each class in each split; `samples` counts them all."""
+    of_held = split if samples.held_by is None else split[samples.held_by]
+    found = {}
+    for number, name in enumerate(SPLITS):
+        held = np.bincount(samples.held[of_held == number], minlength=len(samples.classes))
+        found[name] = dict(zip(samples.classes, held.tolist(), strict=True))
+    return found
+
+
+def _shares_of(split: NDArray[np.int8]) -> list[float]:
+    return [float((split == number).sum()) for number in range(len(SPLITS))]
+
+
+def _describe(
+    report: Report,
+    samples: Selection,
+    dataset: Dataset,
+    split: NDArray[np.int8],
+    leaks: Leaks,
+) -> None:
+    sizes = np.bincount(samples.group[split != LEFT_OUT])
+    report.fact("method", str(dataset.settings["method"]))
+    report.fact("groups", dataset.groups)
+    report.fact("largest_group", int(sizes.max()))
+    report.fact("leaked_by_random_split_share", leaks.leaked_share)
+    rows: list[list[Scalar]] = [
+        [name, int((split == number).sum()), *_span(samples, split == number), *counts.values()]
+        for number, (name, counts) in enumerate(dataset.counts.items())
+    ]
+    columns = ["split", "samples", "groups", "first_day", "last_day", *dataset.classes]
+    report.add(
+        Table(
+            "Samples in each split",
+            columns,
+            rows,
+            "A group is never in two splits: frames of one camera and time block, duplicates and"
+            " near-duplicates, and equal values of group_by stay together.",
+        )
+    )
+    report.add(
+        Text(
+            "What a random split would have leaked",
+            f"Had each sample been drawn on its own, {leaks.leaked} of {leaks.test_samples} test"
+            f" samples ({leaks.leaked_share:.1%}) would have had a sample of their group in train.",
+        )
+    )
+
+
+def _span(samples: Selection, chosen: NDArray[np.bool_]) -> tuple[int, str, str]:
+    """Give groups, first and last local day of some samples."""
+    groups = len(np.unique(samples.group[chosen]))
+    days = samples.day[chosen]
+    days = days[days != NO_DAY]
+    if not len(days):
+        return groups, "", ""
+    return groups, day_date(int(days.min())).isoformat(), day_date(int(days.max())).isoformat()
