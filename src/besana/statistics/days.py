@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +95,7 @@ class DayByDay:
 
     def _listed(self, start: int, stop: int) -> Iterator[int]:
         seen = [int(day) for day in np.unique(self._days) if start <= day < stop]
-        for day, following in zip(seen, [*seen[1:], stop], strict=True):
+        for day, following in pairwise([*seen, stop]):
             yield day
             if following - day - 1 <= MOST_EMPTY_DAYS:
                 yield from range(day + 1, following)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_UNKNOWN_LOOK = {"facecolor": "white", "edgecolor": "#8a8f86", "hatch": "////", "linewidth": 0.0}
+_UNKNOWN_LOOK: dict[str, Any] = {
+    "facecolor": "white",
+    "edgecolor": "#8a8f86",
+    "hatch": "////",
+    "linewidth": 0.0,
+}
 
 
 def check_matplotlib() -> None:
@@ -36,6 +43,20 @@ def check_matplotlib() -> None:
         raise MissingExtraError(
             "Plots need matplotlib.", 'Run: pip install "besana[train]", or set plots = false'
         ) from None
+
+
+def file_name(words: str) -> str:
+    """Turn a camera's name into a part of a file name that every system takes.
+
+    Names that differ only in what is replaced get another ending.
+
+    >>> file_name("pen-a")
+    'pen-a'
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", words).strip("._")[:60]
+    if plain == words:
+        return plain
+    return f"{plain}-{hashlib.sha256(words.encode(errors='surrogatepass')).hexdigest()[:6]}"
 
 
 def save_ethogram(
@@ -127,7 +148,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _look(states: Sequence[str], number: int) -> dict[str, object]:
+def _look(states: Sequence[str], number: int) -> dict[str, Any]:
     if number < 0:
         return dict(_UNKNOWN_LOOK)
     return {"facecolor": colour(states[number], number), "linewidth": 0.0}

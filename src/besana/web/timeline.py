@@ -241,5 +241,5 @@ def _in_language(number: str, language: str) -> str:
 
 def _rounded_up(share: float) -> float:
     """Round up to 1, 2 or 5 times a power of ten, so that small shares fill the picture."""
-    power = 10 ** math.floor(math.log10(share))
+    power = float(10.0 ** math.floor(math.log10(share)))
     return next(step * power for step in (1, 2, 5, 10) if share <= step * power)
