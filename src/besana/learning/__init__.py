@@ -1,0 +1,1 @@
+"""Learning: embeddings, the probe, the training loop and what it leaves behind."""
