@@ -128,7 +128,7 @@ def camera_of(found: FoundFrame, cameras: Mapping[str, Camera]) -> str | None:
     return None
 
 
-def _walk(source: Source, start: str = "") -> Iterator[tuple[str, os.stat_result] | Passed]:
+def walk(source: Source, start: str = "") -> Iterator[tuple[str, os.stat_result] | Passed]:
     """Yield path and state of every regular file below a folder that claims a picture."""
     folders = [start]
     while folders:
@@ -162,7 +162,7 @@ def _pictures(source: Source) -> Iterator[tuple[str, os.stat_result] | Passed]:
     """Walk a source of one band; files that do not fit its pattern are ignored."""
     pattern = next(iter(source.bands.values()))
     wanted = _pattern(pattern) if "*" in pattern else None
-    for item in _walk(source):
+    for item in walk(source):
         if wanted and not isinstance(item, Passed) and not wanted.fullmatch(item[0]):
             yield Passed(item[0], "ignored")
         else:
@@ -206,7 +206,7 @@ def _band_sets(source: Source) -> Iterator[FoundFrame | Passed]:
     bands = source.bands if len(source.bands) > 1 else BAND_FOLDERS
     patterns = {band: _pattern(pattern) for band, pattern in bands.items()}
     first, *others = patterns
-    for item in _walk(source):
+    for item in walk(source):
         if isinstance(item, Passed):
             yield item
             continue
@@ -270,7 +270,7 @@ def _agriculture_vision(source: Source, base: str) -> Iterator[FoundFrame | Pass
     labels = os.path.join(source.root, below, "field_labels")
     classes = sorted(_folders(labels))
     start = f"{below}{_AV_IMAGES}/rgb"
-    for item in _walk(source, start):
+    for item in walk(source, start):
         if isinstance(item, Passed):
             yield item
             continue

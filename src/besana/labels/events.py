@@ -16,9 +16,6 @@ from besana.catalog import Catalog
 
 _FRAMES_A_QUERY = 400
 
-Sample = tuple[str, str]
-"""Frame id and region."""
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -43,27 +40,6 @@ class Event:
     source: str
     labelled_at: dt.datetime | None = None
     note: str = ""
-
-    @property
-    def sample(self) -> Sample:
-        """Frame id and region."""
-        return self.frame_id, self.region
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What became of a batch of events.
-
-    Attributes:
-        new: Events that were added.
-        known: Events that were there already, or repeat what their annotator says now.
-        contradicting: Added events that contradict another of the same annotator, the same
-            sample and the same moment; both are kept, a person has to decide.
-    """
-
-    new: int
-    known: int
-    contradicting: Sequence[Event]
 
 
 def event_id(event: Event, labelled_at: dt.datetime) -> str:
@@ -105,34 +81,33 @@ def event_row(event: Event, now: dt.datetime) -> dict[str, Any]:
 
 def add_events(
     catalog: Catalog, events: Sequence[Event], *, now: dt.datetime, multi: bool = False
-) -> Added:
+) -> int:
     """Add events in one transaction; adding the same ones again adds nothing.
 
     An event of unknown time is new only when its annotator's latest word on the sample is
     another one. So a file without times can be imported again after an edit, and only the edit
-    is added.
+    is added. Two such words in one import that contradict each other are both kept.
 
     Args:
         catalog: Where the events go.
         events: A batch, some thousands at most.
         now: The time of the import, the same for all batches of one import.
         multi: Several classes may hold for one sample, so each class has its own latest word.
+
+    Returns:
+        How many events were added.
     """
-    said = _said_before(catalog, events, multi)
-    rows: list[dict[str, Any]] = []
-    contradicting: list[Event] = []
+    said = _said_before(catalog, [event for event in events if not event.labelled_at], multi)
+    rows = []
     for event in events:
-        moments = said.setdefault(_speaker(event, multi), {})
-        word = (event.class_name, event.holds)
-        if event.labelled_at is None and moments and word in moments[max(moments)]:
-            continue
-        words = moments.setdefault(event.labelled_at or now, set())
-        if words and word not in words:
-            contradicting.append(event)
-        words.add(word)
+        if event.labelled_at is None:
+            moments = said.setdefault(_speaker(event, multi), {})
+            word = (event.class_name, event.holds)
+            if moments and word in moments[max(moments)]:
+                continue
+            moments.setdefault(now, set()).add(word)
         rows.append(event_row(event, now))
-    new = catalog.insert(tables.labels, rows)
-    return Added(new, len(events) - new, contradicting)
+    return catalog.insert(tables.labels, rows)
 
 
 _Speaker = tuple[str, ...]
@@ -147,7 +122,7 @@ def _speaker(event: Event | sa.Row[Any], multi: bool) -> _Speaker:
 def _said_before(
     catalog: Catalog, events: Sequence[Event], multi: bool
 ) -> dict[_Speaker, _Moments]:
-    """Read what the annotators of events said about the same samples before, and when."""
+    """Read what the annotators of events said about the same frames before, and when."""
     frame_ids = sorted({event.frame_id for event in events})
     said: dict[_Speaker, _Moments] = {}
     for start in range(0, len(frame_ids), _FRAMES_A_QUERY):

@@ -86,7 +86,7 @@ def read_rows(path: Path) -> Iterator[TableRow]:
 
 def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     """Write a table as CSV and return the number of rows; no cell can run as a formula."""
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file)  # its CRLF also makes it quote a lone CR or LF
     writer.writerow(columns)
     count = 0
     for row in rows:
