@@ -213,10 +213,12 @@ class Manifest:
         return cast("npt.NDArray[Any]", column.to_numpy(zero_copy_only=False))
 
     def _row_group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
-        if self._group is None or self._group[:2] != (group, columns):
+        held = self._group
+        if held is None or held[:2] != (group, columns):
             with self._guarded(), self._opened() as file:
-                self._group = (group, columns, self._read_group(file, group, list(columns)))
-        return self._group[2]
+                held = (group, columns, self._read_group(file, group, list(columns)))
+            self._group = held
+        return held[2]
 
     def _read_group(self, file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
         table = file.read_row_group(group, columns)

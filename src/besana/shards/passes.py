@@ -1,0 +1,274 @@
+"""One pass over a stretch of the stream: plan batches, fill them on threads, hand them out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from besana.errors import CorruptDataError, StorageError
+from besana.shards.augment import Augment, Changes, draw_changes
+from besana.shards.manifest import Manifest, Positions
+from besana.shards.options import LoaderSettings, relative_aspect
+from besana.shards.order import hashes, key_of
+from besana.shards.pictures import Costs, PictureMaker
+from besana.shards.reading import Reader, Scratch
+from besana.shards.ring import Ring
+from besana.shards.stream import Span, Stream
+from besana.shards.workers import Workers
+
+_TASK_PICTURES = 16
+_SUBSTITUTE = 101
+_SUBSTITUTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pictures with their labels.
+
+    The pictures lie in memory that is used again when nothing refers to them any more.
+
+    Attributes:
+        images: (batch, height, width, channels) uint8 or uint16, RGB first.
+        labels: (batch,) int64, -1 for none; or (batch, classes) bool when there are several.
+        index: (batch,) int64, position of each sample in the manifest, -1 for padding.
+        valid: (batch,) bool, False for padding and for records that could not be used.
+    """
+
+    images: npt.NDArray[Any]
+    labels: npt.NDArray[Any]
+    index: Positions
+    valid: npt.NDArray[np.bool_]
+
+
+@dataclass
+class _Job:
+    """A batch on its way."""
+
+    batch: Batch
+    samples: npt.NDArray[np.int64]
+    epochs: npt.NDArray[np.int64]
+    changes: Changes
+    requested: list[int]
+    stop: int
+    parts: list[Future[Costs]] = field(default_factory=list)
+
+
+class Crew(NamedTuple):
+    """What passes share: threads, their buffers, and the ring.
+
+    Attributes:
+        workers: Threads that decode.
+        scratches: Buffers, one a thread.
+        idle: Those of the buffers that no thread uses now.
+        ring: Batches.
+    """
+
+    workers: Workers
+    scratches: tuple[Scratch, ...]
+    idle: deque[Scratch]
+    ring: Ring
+
+
+class Pass:
+    """Go once through a span of the stream.
+
+    Args:
+        settings: The loader's settings.
+        manifest: Where samples lie and what they are.
+        positions: The selection: manifest position of each sample.
+        stream: Order of the selection.
+        span: Stretch of the stream to go through.
+        crew: Threads and buffers.
+        reader: Gets records.
+        augment: How pictures vary.
+        costs: Where to add what the pass took.
+    """
+
+    def __init__(
+        self,
+        settings: LoaderSettings,
+        manifest: Manifest,
+        positions: Positions,
+        stream: Stream,
+        span: Span,
+        crew: Crew,
+        reader: Reader,
+        augment: Augment | None,
+        costs: Costs,
+    ) -> None:
+        self._settings = settings
+        self._manifest = manifest
+        self._positions = positions
+        self._stream = stream
+        self._span = span
+        self._crew = crew
+        self._reader = reader
+        self._augment = augment
+        self._costs = costs
+        self._maker = PictureMaker(manifest)
+        self._planned = span.start
+        self._jobs: deque[_Job] = deque()
+        self._dropped_before = len(costs.dropped)
+        self.consumed = span.start
+        self.waited_s = 0.0
+
+    def next(self) -> Batch | None:
+        """Give the next batch; None at the end."""
+        self._plan_ahead()
+        if not self._jobs:
+            return None
+        started = time.perf_counter()
+        job = self._jobs[0]
+        for part in job.parts:
+            self._wait(part)
+            self._costs.add(part.result())
+        self.waited_s += time.perf_counter() - started
+        self._jobs.popleft()
+        self._reader.release(job.requested)
+        self._check_dropped()
+        self.consumed = job.stop
+        batch = job.batch
+        del job
+        self._plan_ahead()
+        return batch
+
+    def close(self) -> None:
+        """Drop what is on its way."""
+        for job in self._jobs:
+            for part in job.parts:
+                part.cancel()
+        self._jobs.clear()
+        self._reader.close()
+
+    def _plan_ahead(self) -> None:
+        while self._planned < self._span.stop:
+            images = self._crew.ring.lend()
+            if images is None:
+                if self._jobs:
+                    return
+                images = self._crew.ring.lend_extra()  # someone keeps all batches: no deadlock
+            self._start(images)
+
+    def _start(self, images: npt.NDArray[Any]) -> None:
+        stop = min(self._planned + self._settings.batch_size, self._span.stop)
+        job = self._plan(self._planned, stop, images)
+        self._planned = stop
+        self._jobs.append(job)
+        self._reader.request(job.requested)
+        count = len(job.requested)
+        step = min(_TASK_PICTURES, max(1, -(-count // self._crew.workers.count)))
+        job.parts = [
+            self._crew.workers.submit(self._fill, job, range(first, min(first + step, count)))
+            for first in range(0, count, step)
+        ]
+
+    def _plan(self, start: int, stop: int, images: npt.NDArray[Any]) -> _Job:
+        """Lay out this rank's part of the global batch from `start` to `stop`."""
+        pieces = self._stream.take(start, stop)
+        rank, ranks = self._settings.rank, self._settings.ranks
+        samples = np.concatenate([piece.samples for piece in pieces])[rank::ranks]
+        epochs = np.repeat([piece.epoch for piece in pieces], [len(p.samples) for p in pieces])
+        epochs = epochs[rank::ranks]
+        index = np.full(self._settings.rank_batch_size, -1, np.int64)
+        index[: len(samples)] = self._positions[samples]
+        batch = Batch(images, self._labels(index), index, index >= 0)
+        batch.images[len(samples) :] = 0
+        changes = self._changes(samples, epochs)
+        return _Job(batch, samples, epochs, changes, index[: len(samples)].tolist(), stop)
+
+    def _changes(self, samples: Positions, epochs: npt.NDArray[np.int64]) -> Changes:
+        at = self._positions[samples]
+        height, width = self._manifest.height_px[at], self._manifest.width_px[at]
+        relative = relative_aspect(self._settings, height, width)
+        return draw_changes(self._augment, samples, epochs, relative, self._settings.seed)
+
+    def _labels(self, index: Positions) -> npt.NDArray[Any]:
+        several = self._manifest.labels
+        if several is None:
+            return np.where(index >= 0, self._manifest.label[index].astype(np.int64), -1)
+        return several[index] & (index >= 0)[:, None]
+
+    def _fill(self, job: _Job, rows: range) -> Costs:
+        """Fill some pictures of a batch, in a thread."""
+        costs = Costs()
+        scratch = self._crew.idle.pop()
+        try:
+            for row in rows:
+                self._fill_row(job, row, scratch, costs)
+        finally:
+            self._crew.idle.append(scratch)
+        return costs
+
+    def _fill_row(self, job: _Job, row: int, scratch: Scratch, costs: Costs) -> None:
+        for attempt in range(_SUBSTITUTES):
+            position = int(job.batch.index[row])
+            out = job.batch.images[row]
+            try:
+                self._maker.make(position, job.changes, row, out, self._reader, scratch, costs)
+            except CorruptDataError as error:
+                message = self._describe(position, error)
+                if self._settings.on_error == "raise":
+                    raise CorruptDataError(
+                        message, 'Or go on without it: on_error="substitute".', error.reason
+                    ) from None
+                costs.dropped.append(message)
+            else:
+                return
+            if self._settings.tail == "pad":
+                break
+            self._substitute(job, row, attempt)
+        job.batch.images[row] = 0
+        job.batch.labels[row] = False if job.batch.labels.ndim == 2 else -1
+        job.batch.valid[row] = False
+
+    def _substitute(self, job: _Job, row: int, attempt: int) -> None:
+        """Put another sample in place of a corrupt one: the same on every machine."""
+        key = key_of(self._settings.seed, int(job.epochs[row]), _SUBSTITUTE, attempt)
+        draw = int(hashes(key, job.samples[row : row + 1])[0])
+        job.batch.index[row] = self._positions[draw % len(self._positions)]
+        job.batch.labels[row] = self._labels(job.batch.index[row : row + 1])[0]
+
+    def _describe(self, position: int, error: CorruptDataError) -> str:
+        place = self._manifest.location(position)
+        name = self._manifest.sample_ids([position])[0]
+        return (
+            f"Sample '{name}' in '{place.shard}' at byte {place.offset_bytes} "
+            f"(position {position}) cannot be used: {error.problem}"
+        )
+
+    def _check_dropped(self) -> None:
+        dropped = self._costs.dropped[self._dropped_before :]
+        allowed = self._settings.max_dropped_share * len(self._positions) / self._settings.ranks
+        if len(dropped) > allowed:
+            shown = "\n".join(dropped[:20])
+            raise CorruptDataError(
+                f"{len(dropped)} of {len(self._positions)} samples cannot be used, more than the "
+                f"share of {self._settings.max_dropped_share} allowed:\n{shown}\n",
+                "Prepare their frames again, or raise max_dropped_share.",
+            )
+
+    def _wait(self, part: Future[Costs]) -> None:
+        """Wait for some pictures; raise when nothing moves for too long."""
+        moved_at, moved = time.monotonic(), -1
+        while not wait([part], min(1.0, self._settings.watchdog_s)).done:
+            done = sum(scratch.done for scratch in self._crew.scratches)
+            if done != moved:
+                moved_at, moved = time.monotonic(), done
+            elif time.monotonic() - moved_at >= self._settings.watchdog_s:
+                raise StorageError(
+                    f"No picture was ready for {self._settings.watchdog_s:g} s: {self._depths()}.",
+                    "Check the disk or the network, or raise watchdog_s.",
+                )
+
+    def _depths(self) -> str:
+        doing = ", ".join(scratch.doing for scratch in self._crew.scratches)
+        return (
+            f"{len(self._jobs)} batches under way, {self._crew.workers.queued} tasks queued, "
+            f"threads: {doing}"
+        )

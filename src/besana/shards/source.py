@@ -1,0 +1,102 @@
+"""Where a loader's samples come from: their order, and a reader that suits it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from besana.shards.manifest import Manifest, Positions
+from besana.shards.options import READS_AHEAD, LoaderSettings
+from besana.shards.order import BlockOrder, block_order, cut_blocks, global_order
+from besana.shards.reading import BlockReader, FileReader, Reader, RecordReader
+from besana.shards.stream import Span, Stream
+from besana.shards.workers import Workers
+from besana.storage import Storage, open_storage
+
+_READ_THREADS = 16
+
+
+class EpochOrder:
+    """Order a selection of samples, by number of the epoch."""
+
+    def __init__(self, settings: LoaderSettings, manifest: Manifest, positions: Positions) -> None:
+        self._settings = settings
+        self._manifest = manifest
+        self._positions = positions
+        self._block: npt.NDArray[np.int64] | None = None
+
+    def __call__(self, epoch: int) -> BlockOrder:
+        """Order the selection for an epoch."""
+        settings, count = self._settings, len(self._positions)
+        if settings.shuffle == "none":
+            return BlockOrder(np.arange(count), None)
+        if settings.shuffle == "global":
+            return BlockOrder(global_order(count, settings.seed, epoch), None)
+        offset = self._manifest.offset_bytes[self._positions]
+        if self._block is None:
+            shard = self._manifest.shard[self._positions]
+            self._block = cut_blocks(shard, offset, settings.block_bytes)
+        return block_order(self._block, offset, settings.seed, epoch, settings.window_blocks)
+
+
+class Source:
+    """Know the order of a selection of samples, and read them in it.
+
+    Args:
+        settings: The loader's settings.
+        manifest: Where samples lie.
+        positions: The selection: manifest position of each sample.
+        shards: Where the shards lie.
+
+    Attributes:
+        local: Whether all shards are files of this machine.
+        order: Order of each epoch.
+        stream: The samples, epoch after epoch.
+    """
+
+    def __init__(
+        self,
+        settings: LoaderSettings,
+        manifest: Manifest,
+        positions: Positions,
+        shards: Storage | str | Path,
+    ) -> None:
+        self._settings = settings
+        self._manifest = manifest
+        self._positions = positions
+        self._storage = shards if isinstance(shards, Storage) else open_storage(shards)
+        paths = [self._storage.local_path(name) for name in manifest.shards]
+        self._paths = [str(path) for path in paths if path is not None]
+        self.local = len(self._paths) == len(paths)
+        self._workers: Workers | None = None
+        self.order = EpochOrder(settings, manifest, positions)
+        self.stream = Stream(len(positions), self.order)
+
+    def reader(self, span: Span) -> Reader:
+        """Open a reader for this rank's samples of a stretch of the stream."""
+        if self.local:
+            return FileReader(self._manifest, self._storage, self._paths)
+        if self._workers is None or self._workers.pid != os.getpid():
+            self._workers = Workers(_READ_THREADS, "besana-read")
+        if self._settings.shuffle != "block":
+            return RecordReader(self._manifest, self._storage, self._workers)
+        pieces = self.stream.take(span.start, span.stop)
+        mine = slice(self._settings.rank, None, self._settings.ranks)
+        samples = np.concatenate([piece.samples for piece in pieces])[mine]
+        segments = [np.asarray(p.segments) + p.epoch * 2 * len(self._positions) for p in pieces]
+        return BlockReader(
+            self._manifest,
+            self._storage,
+            self._workers,
+            self._positions[samples],
+            np.concatenate(segments)[mine],
+            READS_AHEAD,
+        )
+
+    def close(self) -> None:
+        """End the threads that read."""
+        if self._workers is not None:
+            self._workers.close()
