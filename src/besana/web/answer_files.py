@@ -175,7 +175,7 @@ class TimeAnswers:
                 paths += save_ethogram(panels, names, folder, f"hours-{stem}", language)
                 paths += save_mean_days(means, names, folder, f"mean-day-{stem}", language)
         report.add(self._summary())
-        columns = ["Camera", "Region", "Day", *self._columns()]
+        columns = ["camera", "region", "day", *self._columns()]
         note = "The newest days; days.csv has all of them." if len(self.rows) == TABLE_ROWS else ""
         report.add(Table("Hours by region and day", columns, list(self.rows), note))
         return paths
@@ -196,7 +196,7 @@ class TimeAnswers:
             )
         return Table(
             "A mean day of each region",
-            ["Camera", "Region", "Days", *self._columns(), "known_share"],
+            ["camera", "region", "days", *self._columns(), "known_share"],
             rows[:TABLE_ROWS],
             "Hours are means over all days. Occupancy is the share of the known time in which the "
             "place was not empty; the cow comfort index is lying / (lying + standing).",
@@ -269,14 +269,14 @@ class AreaAnswers:
                 name = f"share-{file_name(f'{camera} {day}'.strip())}"
                 paths += save_shares(shares, folder, name, language)
         columns = [
-            "Camera",
-            "Day",
-            "Class",
+            "camera",
+            "day",
+            "class",
             "area_share",
             "low_share",
             "high_share",
-            "Tiles",
-            "Blocks",
+            "tiles",
+            "blocks",
         ]
         note = (
             "Share of the area, with the interval in which it would fall on ground of the same "

@@ -53,8 +53,8 @@ SPANISH: Mapping[str, str] = _Spanish()
 def text(phrase: str, language: str) -> str:
     """Say a phrase or a report's key in a language; an unknown phrase stays as it is.
 
-    A phrase of the table may hold `{}` where a number or a name stands, in the order of the
-    English one; `{1}{0}` in the Spanish one turns the order round.
+    A phrase of the table may hold `{}` where a number, a name or a key stands, in the order of
+    the English one; `{1}{0}` in the Spanish one turns the order round.
 
     Args:
         phrase: An English phrase, or a key like `near_duplicate` or `frames_per_s`.
@@ -65,9 +65,16 @@ def text(phrase: str, language: str) -> str:
     >>> text("Pictures", "es")
     'Imágenes'
     """
-    if language == "es":
-        return _spanish(phrase)
-    return english(phrase) if is_key(phrase) else phrase
+    if is_key(phrase):
+        return _key_text(phrase, language)
+    if language == "es" and phrase in SPANISH:
+        return SPANISH[phrase]
+    matched = _match(phrase)
+    if matched is None:
+        return phrase
+    pattern, values = matched
+    said = SPANISH[pattern] if language == "es" else pattern
+    return said.format(*(_filled_in(value, language) for value in values))
 
 
 def known(phrase: str) -> bool:
@@ -111,32 +118,34 @@ def spanish_number(number: str) -> str:
     return number.replace(",", "\u202f").replace(".", ",")
 
 
-def _spanish(phrase: str) -> str:
-    exact = SPANISH.get(phrase) or SPANISH.get(english(phrase))
-    if exact is not None:
-        return exact
-    matched = _match(phrase)
-    if matched is None:
-        return english(phrase) if is_key(phrase) else phrase
-    spanish, values = matched
-    return spanish.format(*(_NUMBER.sub(lambda n: spanish_number(n[0]), v) for v in values))
+def _key_text(key: str, language: str) -> str:
+    words = english(key)
+    return SPANISH.get(key) or SPANISH.get(words) or words if language == "es" else words
+
+
+def _filled_in(value: str, language: str) -> str:
+    """Say what stands in a phrase: a key in small letters, a number as the language writes it."""
+    if is_key(value) and value in SPANISH:
+        words = _key_text(value, language)
+        return words[:1].lower() + words[1:]
+    return _NUMBER.sub(lambda n: spanish_number(n[0]), value) if language == "es" else value
 
 
 def _match(phrase: str) -> tuple[str, tuple[str, ...]] | None:
-    for pattern, spanish in _patterns():
-        found = pattern.fullmatch(phrase)
+    """Find the phrase with `{}` that this one was made from, and what was filled in."""
+    for pattern, expression in _patterns():
+        found = expression.fullmatch(phrase)
         if found:
-            return spanish, found.groups()
+            return pattern, found.groups()
     return None
 
 
 @cache
-def _patterns() -> list[tuple[re.Pattern[str], str]]:
+def _patterns() -> list[tuple[str, re.Pattern[str]]]:
     """Compile the phrases with `{}`; those with more fixed letters are tried first."""
     phrases = sorted((p for p in SPANISH if "{}" in p), key=len, reverse=True)
     return [
-        (re.compile("(.*?)".join(map(re.escape, p.split("{}"))), re.DOTALL), SPANISH[p])
-        for p in phrases
+        (p, re.compile("(.*?)".join(map(re.escape, p.split("{}"))), re.DOTALL)) for p in phrases
     ]
 
 

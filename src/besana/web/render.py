@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from besana.web.language import LANGUAGES, is_key, text, unit_suffix
+from besana.web.language import LANGUAGES, is_key, known, text, unit_suffix
 from besana.web.svg import clean_svg
 from besana.web.values import column_decimals, number_text, plain_scalar, value_text
 
@@ -25,7 +25,7 @@ LONGEST_TEXT = 400
 # What stands in these columns was named by people on the farm, so nobody may translate it.
 _NAMED_BY_PEOPLE = re.compile(
     r"\b(annotator|camera|class|column|dataset|detail|file|frame|group|model|name|predicted|region"
-    r"|sample|shard|true|value|version|path)\b"
+    r"|image|sample|shard|true|version|path)\b"
 )
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Zl", "Zp"))
 
@@ -82,6 +82,11 @@ def value(thing: Any, key: str = "") -> Markup:
     return in_both(*(visible(value_text(thing, language, key)) for language in LANGUAGES))
 
 
+def heading(column: str) -> Markup:
+    """Write a column's name; a class that stands there keeps the name that people gave it."""
+    return say(column) if known(column) else in_both(visible(column), visible(column))
+
+
 def cell(thing: Any, column: str, decimals: int | None) -> Markup:
     """Write a table's cell; words of besana are translated, names given by people are not."""
     thing = plain_scalar(thing)
@@ -105,6 +110,12 @@ def is_number(thing: Any) -> bool:
     if isinstance(thing, (tuple, list)):
         return all(is_number(part) for part in thing)
     return isinstance(thing, (int, float)) and not isinstance(thing, bool)
+
+
+def is_numeric(rows: Sequence[Sequence[Any]], column: int) -> bool:
+    """Tell whether a column of a table holds numbers, wherever it holds something."""
+    things = [row[column] for row in rows if row[column] is not None]
+    return bool(things) and all(is_number(thing) for thing in things)
 
 
 def data_uri(picture: bytes) -> str:
@@ -176,9 +187,11 @@ def _environment() -> Environment:
             f"style-src {_hash(style)}; script-src {_hash(script)}"
         ),
         decimals_of=decimals_of,
+        is_numeric=is_numeric,
         text=text,
     )
     environment.filters.update(
+        heading=heading,
         say=say,
         say_svg=say_svg,
         value=value,

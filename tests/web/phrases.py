@@ -1,0 +1,110 @@
+"""Finds in besana's source the phrases and keys that its pages show."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import besana
+
+PACKAGE = Path(besana.__file__).parent
+
+# Which arguments of a call are shown: by position or by name.
+SHOWN = {
+    "Table": {0: "title", 1: "columns", 3: "note"},
+    "Pictures": {0: "title", 2: "note"},
+    "Plot": {0: "title", 2: "note"},
+    "Text": {0: "title", 1: "text"},
+    "Picture": {1: "caption"},
+    "fact": {0: "name"},
+    "drop": {0: "reason"},
+    "CorruptDataError": {2: "reason"},
+    "say": {0: "phrase"},
+    "text": {0: "phrase"},
+}
+METHODS = {"fact", "drop"}
+# Other libraries have a `Table` and a `text` too.
+IMPORTED = {
+    "besana.workspace": {"Table", "Pictures", "Plot", "Text", "Picture"},
+    "besana.web.language": {"text"},
+    "besana.web.render": {"say"},
+    "besana.errors": {"CorruptDataError"},
+}
+# Constants that list issue kinds and reasons.
+LISTS = {"_JUDGED", "KINDS", "REASONS"}
+
+
+def shown_phrases() -> dict[str, set[str]]:
+    """Find every phrase with the places that show it; `{}` stands for what is filled in."""
+    found: dict[str, set[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for phrase, line in _module_phrases(ast.parse(path.read_text("utf-8"))):
+            found.setdefault(phrase, set()).add(f"{path.relative_to(PACKAGE)}:{line}")
+    for path in sorted((PACKAGE / "web" / "templates").iterdir()):
+        for phrase in re.findall(r'"([^"]+)"\|say(?:_svg)?\b', path.read_text("utf-8")):
+            found.setdefault(phrase, set()).add(path.name)
+    return {phrase: places for phrase, places in found.items() if re.search("[A-Za-z]", phrase)}
+
+
+def _module_phrases(module: ast.Module) -> Iterator[tuple[str, int]]:
+    values: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    values.setdefault(target.id, []).append(node.value)
+    for name in LISTS & values.keys():
+        for value in values[name]:
+            yield from ((phrase, value.lineno) for phrase in _phrases(value, values))
+    ours = METHODS | _imported(module)
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call):
+            for argument in _shown_arguments(node, ours):
+                yield from ((phrase, node.lineno) for phrase in _phrases(argument, values))
+
+
+def _imported(module: ast.Module) -> set[str]:
+    return {
+        alias.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name in IMPORTED.get(node.module or "", ())
+    }
+
+
+def _shown_arguments(call: ast.Call, ours: set[str]) -> Iterator[ast.expr]:
+    is_method = isinstance(call.func, ast.Attribute)
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    shown = SHOWN.get(name, {}) if name in ours and is_method == (name in METHODS) else {}
+    for position, argument in enumerate(call.args):
+        if position in shown:
+            yield argument
+    for keyword in call.keywords:
+        if keyword.arg in shown.values():
+            yield keyword.value
+
+
+def _phrases(node: ast.expr, values: dict[str, list[ast.expr]], depth: int = 0) -> list[str]:
+    if isinstance(node, ast.Constant):
+        return [node.value] if isinstance(node.value, str) and node.value else []
+    if isinstance(node, ast.JoinedStr):
+        parts = [p.value if isinstance(p, ast.Constant) else "{}" for p in node.values]
+        return ["".join(map(str, parts))]
+    parts = _parts(node)
+    if parts:
+        return [phrase for item in parts for phrase in _phrases(item, values, depth)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        left, right = (_phrases(side, values, depth) for side in (node.left, node.right))
+        return [a + b for a in left for b in right] or left or right
+    if isinstance(node, ast.Name) and depth < 3:
+        return [p for value in values.get(node.id, []) for p in _phrases(value, values, depth + 1)]
+    return []
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.IfExp):
+        return [node.body, node.orelse]
+    return node.elts if isinstance(node, (ast.List, ast.Tuple, ast.Set)) else []
