@@ -8,43 +8,19 @@ repeat; so a stage that was killed continues and counts nothing twice.
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic_core import from_json, to_json
 from sqlalchemy import Column, Table
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from typing_extensions import override
 
+from besana.catalog_database import PERCENT, READ_ONLY, UtcDateTime, insert, open_database
 from besana.catalog_views import COUNTED, create_views
-from besana.errors import ConfigError, MissingExtraError, StorageError
+from besana.errors import ConfigError, StorageError
 
 SCHEMA_VERSION = 1
-
-
-class UtcDateTime(sa.TypeDecorator[dt.datetime]):
-    """Keep aware times as UTC, also where the database has no time zones."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    @override
-    def process_bind_param(self, value: dt.datetime | None, dialect: sa.Dialect) -> Any:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ConfigError(f"The time {value} has no time zone.", "Give it one.")
-        utc = value.astimezone(dt.UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    @override
-    def process_result_value(self, value: dt.datetime | None, dialect: sa.Dialect) -> Any:
-        if value is None or value.tzinfo is not None:
-            return value
-        return value.replace(tzinfo=dt.UTC)
+_VERSION = "schema_version"
 
 
 METADATA = sa.MetaData()
@@ -205,11 +181,20 @@ class Catalog:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = _open_engine(url)
-        with self.transaction() as connection:
-            METADATA.create_all(connection)
-            create_views(connection)
-            _check_version(connection)
+        self._engine = open_database(url)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self.close)
+            if not self._is_ready():
+                with self.transaction() as connection:
+                    _create(connection)
+            on_error.pop_all()
+
+    def _is_ready(self) -> bool:
+        """Check the schema's version without a lock that would wait for a writer."""
+        with self._connection() as connection:
+            if not sa.inspect(connection).has_table(properties.name):
+                return False
+            return _check_version(connection)
 
     def close(self) -> None:
         """Close all connections; the catalog cannot be used afterwards."""
@@ -287,8 +272,9 @@ class Catalog:
     def stream(self, select: sa.Select[Any], rows: int = 10_000) -> Iterator[list[sa.Row[Any]]]:
         """Read a large result in one pass; the caller must not write before the end."""
         with self._connection() as connection:
-            result = connection.execution_options(yield_per=rows).execute(select)
-            yield from (list(part) for part in result.partitions())
+            options = connection.execution_options(yield_per=rows)
+            with contextlib.closing(options.execute(select)) as result:
+                yield from (list(part) for part in result.partitions())
 
     @contextlib.contextmanager
     def ask(self, query: str) -> Iterator[tuple[list[str], Iterator[sa.Row[Any]]]]:
@@ -304,9 +290,11 @@ class Catalog:
             ConfigError: If the statement is not valid, or would write.
         """
         with self._engine.connect() as connection:
-            connection.exec_driver_sql(_READ_ONLY[connection.dialect.name])
+            dialect = connection.dialect.name
+            connection.exec_driver_sql(READ_ONLY[dialect])
             try:
-                result = connection.execution_options(yield_per=1000).exec_driver_sql(query)
+                options = connection.execution_options(yield_per=1000)
+                result = options.exec_driver_sql(query.replace("%", PERCENT[dialect]))
                 if not result.returns_rows:
                     raise ConfigError("The statement returns no rows.", "Ask with SELECT.")
                 yield list(result.keys()), iter(result)
@@ -334,76 +322,23 @@ class Catalog:
             raise StorageError(f"The catalog refused: {error}.", "Report this.") from error
 
 
-def insert(connection: sa.Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Add rows whose key is not there yet, inside a transaction; return how many were added."""
-    if not rows:
-        return 0
-    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).on_conflict_do_nothing()
-    return int(connection.execute(statement, list(rows)).rowcount)
+def _create(connection: sa.Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(48730)")
+    METADATA.create_all(connection)
+    create_views(connection)
+    insert(connection, properties, [{"key": _VERSION, "value": str(SCHEMA_VERSION)}])
 
 
-# pydantic's JSON is several times faster than the standard library's.
-_JSON: dict[str, Any] = {
-    "json_serializer": lambda value: to_json(value).decode(),
-    "json_deserializer": from_json,
-}
-
-
-_READ_ONLY = {
-    "sqlite": "PRAGMA query_only=ON",
-    "postgresql": "SET TRANSACTION READ ONLY",
-}
-
-
-def _open_engine(url: str) -> sa.Engine:
-    if url.startswith("postgresql://"):
-        try:
-            import psycopg  # noqa: F401  # asked for by name, to say what to install
-        except ImportError:
-            raise MissingExtraError(
-                "A PostgreSQL catalog needs psycopg.", 'Run: pip install "besana[postgresql]"'
-            ) from None
-        return sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), **_JSON)
-    if not url.startswith("sqlite:///"):
-        raise ConfigError(f"Unknown catalog '{url}'.", "Use sqlite:/// or postgresql://.")
-    engine = sa.create_engine(url, connect_args={"timeout": 60}, **_JSON)
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver's own transaction control begins too late; `_begin_sqlite` does it.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in (
-        "synchronous=FULL",
-        "journal_mode=DELETE",
-        "cache_size=-65536",
-        "temp_store=FILE",
-        "trusted_schema=OFF",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("besana_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-
-def _check_version(connection: sa.Connection) -> None:
-    row = {"key": "schema_version", "value": str(SCHEMA_VERSION)}
-    insert(connection, properties, [row])
-    found = connection.execute(
-        sa.select(properties.c.value).where(properties.c.key == "schema_version")
-    ).scalar_one()
-    if int(found) != SCHEMA_VERSION:
+def _check_version(connection: sa.Connection) -> bool:
+    select = sa.select(properties.c.value).where(properties.c.key == _VERSION)
+    found = connection.execute(select).scalar()
+    if found not in (None, str(SCHEMA_VERSION)):
         raise ConfigError(
             f"The catalog has schema version {found}, this besana reads {SCHEMA_VERSION}.",
             "Use the besana version that wrote it.",
         )
+    return found is not None
 
 
 def _without_password(url: str) -> str:

@@ -77,6 +77,32 @@ REFERENCING {side} TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION count_{t
 """
 
 
+# A row whose part changed leaves one count and joins another.
+_SQLITE_MOVE = """
+CREATE TRIGGER count_{table}_update AFTER UPDATE OF {part} ON {table}
+WHEN OLD.{part} <> NEW.{part} BEGIN
+    UPDATE counts SET rows = rows - 1 WHERE table_name = '{table}' AND part = OLD.{part};
+    INSERT INTO counts (table_name, part, rows) VALUES ('{table}', NEW.{part}, 1)
+    ON CONFLICT (table_name, part) DO UPDATE SET rows = rows + 1;
+END
+"""
+
+_POSTGRESQL_MOVE = """
+CREATE FUNCTION count_{table}_update() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO counts (table_name, part, rows)
+    SELECT '{table}', part, SUM(change) FROM (
+        SELECT {part} AS part, -1 AS change FROM old_rows
+        UNION ALL SELECT {part}, 1 FROM new_rows
+    ) AS moves GROUP BY part HAVING SUM(change) <> 0 ORDER BY part
+    ON CONFLICT (table_name, part) DO UPDATE SET rows = counts.rows + EXCLUDED.rows;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_{table}_update AFTER UPDATE ON {table}
+REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
+FOR EACH STATEMENT EXECUTE FUNCTION count_{table}_update()
+"""
+
+
 def create_views(connection: sa.Connection) -> None:
     """Create the views and the counting triggers, once."""
     if "current_labels" in sa.inspect(connection).get_view_names():
@@ -86,6 +112,10 @@ def create_views(connection: sa.Connection) -> None:
     for table, column in COUNTED.items():
         for event in ("insert", "delete"):
             connection.exec_driver_sql(_trigger(connection.dialect.name, table, column, event))
+        if not column.startswith("'"):
+            moved = {"sqlite": _SQLITE_MOVE, "postgresql": _POSTGRESQL_MOVE}
+            statement = moved[connection.dialect.name].format(table=table, part=column)
+            connection.exec_driver_sql(statement)
 
 
 def _trigger(dialect: str, table: str, column: str, event: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -89,7 +90,7 @@ def postgresql_server() -> Iterator[str]:
         _wait_until_ready(home, server)
         yield home
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # SIGTERM would wait for clients to leave
         server.wait()
         shutil.rmtree(home, ignore_errors=True)
 
