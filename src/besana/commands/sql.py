@@ -46,7 +46,9 @@ def _table(columns: Sequence[str], rows: Rows) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, header_style="bold")
+    table = Table(header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))
     Console().print(table)

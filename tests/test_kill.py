@@ -1,0 +1,119 @@
+"""kill -9 at random moments of every stage; the same command then continues to the same result."""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+import besana.catalog as tables
+from besana import Workspace
+
+# Columns that say when or where something was done, not what.
+NOT_CONTENT = {
+    "collected_at", "found_at", "prepared_at", "added_at", "created_at", "predicted_at",
+    "shard", "offset_bytes", "payload_offset_bytes", "source", "source_modified_ns",
+}  # fmt: skip
+COMPARED = [
+    tables.frames, tables.quality, tables.issues, tables.samples, tables.labels,
+    tables.predictions,
+]  # fmt: skip
+
+TRAINING = ["--strategy", "scratch", "--epochs", "2"]
+
+
+def content(farm: Path) -> dict[str, list[tuple]]:
+    """Every row of a farm without times and places, and the digest of every packed sample."""
+    workspace = Workspace(farm)
+    found = {}
+    for table in COMPARED:
+        columns = [column for column in table.c if column.name not in NOT_CONTENT]
+        rows = workspace.catalog.rows(sa.select(*columns))
+        found[table.name] = sorted(repr(tuple(row)) for row in rows)
+    s = tables.samples.c
+    packed = workspace.catalog.rows(sa.select(tables.samples))
+    found["packed"] = sorted(
+        (row.frame_id, row.region, _digest(workspace, row))
+        for row in packed
+        if row._mapping[s.shard]
+    )
+    workspace.catalog.close()
+    return found
+
+
+def _digest(workspace: Workspace, row: sa.Row) -> str:
+    data = workspace.shards.read_range(
+        row.shard, row.payload_offset_bytes, row.payload_length_bytes
+    )
+    return hashlib.sha256(data).hexdigest()
+
+
+def start(farm: Path, stage: str, arguments: list[str]) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "besana", stage, str(farm), *arguments, "--quiet"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def finish(farm: Path, stage: str, arguments: list[str]) -> float:
+    started = time.monotonic()
+    process = start(farm, stage, arguments)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode in (0, 3), errors.decode()
+    return time.monotonic() - started
+
+
+def kill_then_finish(
+    farm: Path, stage: str, arguments: list[str], kills: int, seconds: float, rng: random.Random
+) -> None:
+    """Kill a stage a few times at moments spread over its whole duration, then let it finish."""
+    for _ in range(kills):
+        process = start(farm, stage, arguments)
+        try:
+            process.wait(timeout=rng.uniform(0.3, max(0.4, seconds)))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    finish(farm, stage, arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_stages_continue_to_the_same_rows(farm, tmp_path, seed):
+    rng = random.Random(seed)
+    calm, stormy = tmp_path / "calm", tmp_path / "stormy"
+    for workspace in (calm, stormy):
+        workspace.mkdir()
+        shutil.copy(farm.path / "besana.toml", workspace)
+    steps = [
+        ("collect", [str(farm.path / "frames")]),
+        ("clean", []),
+        ("prepare", []),
+        ("label", [str(farm.path / "truth.csv")]),
+        ("split", []),
+        ("train", TRAINING),
+        ("evaluate", []),
+        ("register", []),
+        ("predict", []),
+        ("answers", []),
+    ]
+    for stage, arguments in steps:
+        seconds = finish(calm, stage, arguments)
+        kill_then_finish(stormy, stage, arguments, 3, seconds, rng)
+    expected, actual = content(calm), content(stormy)
+    assert {name: len(rows) for name, rows in actual.items()} == {
+        name: len(rows) for name, rows in expected.items()
+    }
+    for name in expected:
+        if name != "predictions":  # an interrupted training may take other floating-point paths
+            assert actual[name] == expected[name], name
