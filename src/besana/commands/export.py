@@ -1,0 +1,243 @@
+"""Copy labels or samples out, for people and other tools.
+
+Reads: labels, frames, datasets/<name>/<version>, shards
+Writes: OUT: a CSV of labels, class folders, or TFRecord files
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from besana import catalog as tables
+from besana.config import Settings
+from besana.errors import ConfigError, CorruptDataError, NotReadyError
+from besana.labels.csv import EXPORTED
+from besana.labels.current import CurrentLabel, current_class_labels, current_label
+from besana.labels.current import labelled_samples as labelled
+from besana.labels.folders import NO_CLASS, class_folder, sample_file
+from besana.labels.labelled import is_multi
+from besana.labels.tables import write_rows
+from besana.progress import track
+from besana.storage import Folder, Storage, open_storage
+from besana.workspace import Workspace
+
+if TYPE_CHECKING:
+    from besana.shards.datasets import Dataset
+    from besana.shards.manifest import Manifest
+
+EXAMPLE = "besana export farm labels labels.csv"
+ARGUMENTS = ("farm", "what", "out")
+
+_BATCH = 400
+_WRITERS = 8
+_MARK = "besana-export.json"
+_ENDINGS = {"jpeg": "jpg", "png": "png"}
+_CURRENT = (
+    *("frame", "name", "camera", "captured_at", "region", "class", "holds"),
+    *("votes", "voters", "tied"),
+)
+
+
+class Config(Settings):
+    """What to copy and where to."""
+
+    what: Literal["labels", "folders", "tfrecord"] = Field(
+        description="A CSV of labels, class folders of a dataset's samples, or TFRecord files."
+    )
+    out: str = Field(min_length=1, description="File, folder or bucket to write.")
+    current: bool = Field(
+        default=False,
+        description="Labels: the current label of each sample instead of every label event.",
+    )
+    dataset: str = Field(default="default", description="Samples: name of the dataset.")
+    version: int | None = Field(
+        default=None, ge=1, description="Samples: version of the dataset; empty: the last one."
+    )
+    split: str = Field(default="", description="Samples: only this split; empty: all.")
+
+
+def run(workspace: Workspace, config: Config) -> int:
+    """Copy labels or samples; a killed copy continues, a finished one stays as it is.
+
+    Args:
+        workspace: What is copied from.
+        config: What and where to.
+
+    Returns:
+        How many rows or samples were written or were there already.
+
+    Raises:
+        NotReadyError: If there is no label or no dataset yet.
+        ConfigError: If the place holds something else.
+    """
+    if config.what == "labels":
+        return export_labels(workspace, Path(config.out), current=config.current)
+    from besana.shards.datasets import open_dataset
+
+    dataset = open_dataset(workspace, config.dataset, config.version)
+    if config.what == "folders":
+        return export_folders(workspace, dataset, open_storage(config.out), split=config.split)
+    return 0
+
+
+def export_labels(workspace: Workspace, path: Path, *, current: bool) -> int:
+    """Write labels as CSV; what is written can be imported again and then adds nothing.
+
+    Args:
+        workspace: Where the labels are.
+        path: The file; it appears when it is whole.
+        current: Write the current label of each sample, with votes, instead of the events.
+
+    Raises:
+        NotReadyError: If there are no labels.
+    """
+    catalog = workspace.catalog
+    if not catalog.counted(tables.labels):
+        raise NotReadyError(
+            f"No labels in '{workspace.name}'.", f"Run: besana label {workspace.name} FILE"
+        )
+    rows = _current_rows(workspace) if current else _event_rows(workspace)
+    path = path.absolute()
+    with Folder(path.parent).open_writer(path.name) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        with track("export", None) as advance:
+            written = _counted(rows, advance)
+            count = write_rows(text, _CURRENT if current else EXPORTED, written)
+        text.detach()
+    return count
+
+
+def _counted(rows: Iterable[Sequence[str]], advance: Any) -> Iterator[Sequence[str]]:
+    for row in rows:
+        advance(1)
+        yield row
+
+
+def _event_rows(workspace: Workspace) -> Iterator[Sequence[str]]:
+    for events in labelled(workspace.catalog):
+        for event in events:
+            yield (
+                event.frame_id,
+                event.region,
+                event.class_name,
+                str(event.holds).lower(),
+                event.annotator,
+                event.labelled_at.isoformat(timespec="microseconds"),
+                event.source,
+                event.note,
+            )
+
+
+def _current_rows(workspace: Workspace) -> Iterator[Sequence[str]]:
+    multi = is_multi(workspace.catalog)
+    samples = labelled(workspace.catalog)
+    while batch := list(itertools.islice(samples, _BATCH)):
+        ids = {events[0].frame_id for events in batch}
+        select = sa.select(tables.frames).where(tables.frames.c.id.in_(ids))
+        frames = {row.id: row for row in workspace.catalog.rows(select)}
+        for events in batch:
+            one = current_label(events)
+            labels = current_class_labels(events).values() if multi else ([one] if one else [])
+            for label in sorted(labels, key=lambda label: label.class_name):
+                yield _current_row(events[0], frames.get(events[0].frame_id), label)
+
+
+def _current_row(
+    event: sa.Row[Any], frame: sa.Row[Any] | None, label: CurrentLabel
+) -> Sequence[str]:
+    captured_at = frame.captured_at.isoformat() if frame and frame.captured_at else ""
+    return (
+        event.frame_id,
+        frame.name if frame else "",
+        frame.camera if frame else "",
+        captured_at,
+        event.region,
+        label.class_name,
+        str(label.holds).lower(),
+        str(label.votes),
+        str(label.voters),
+        str(label.tied).lower(),
+    )
+
+
+def export_folders(workspace: Workspace, dataset: Dataset, out: Storage, *, split: str = "") -> int:
+    """Write the samples of a dataset as `<split>/<class>/<sample>.jpg`.
+
+    Somebody may move files to other classes and import the folder with `besana label`. A sample
+    of several classes is in the folder of each, one of none in `_none`. Of a sample with
+    several bands the first picture is written.
+
+    Args:
+        workspace: Where the shards are.
+        dataset: What to write.
+        out: Where to; a place with other content is refused.
+        split: Only this split; empty for all.
+
+    Raises:
+        ConfigError: If the place holds something else.
+        CorruptDataError: If a record does not match its checksum.
+    """
+    manifest = dataset.manifest()
+    _claim(out, {"dataset": dataset.place, "hash": dataset.hash, "split": split})
+    positions = manifest.select(split or None)
+    shards = workspace.shards
+    with track("export", len(positions)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
+        for start in range(0, len(positions), _BATCH):
+            batch = positions[start : start + _BATCH]
+            places = zip(batch.tolist(), manifest.identities(batch), strict=True)
+            jobs = [(p, _folders(manifest, p), row["frame_id"], row["region"]) for p, row in places]
+            for _ in writers.map(partial(_write_sample, manifest, shards, out), jobs):
+                advance(1)
+    return len(positions)
+
+
+def _claim(out: Storage, record: dict[str, str]) -> None:
+    """Mark a place as the copy of one dataset, or find that it is one already."""
+    mark = json.dumps(record, indent=1).encode()
+    if out.size(_MARK) is not None:
+        if out.read(_MARK) == mark:
+            return
+    elif next(out.list(), None) is None:
+        out.write(_MARK, mark)
+        return
+    raise ConfigError(f"'{out.url}' holds something else.", "Choose an empty folder.")
+
+
+def _folders(manifest: Manifest, position: int) -> list[str]:
+    split = manifest.splits[manifest.split[position]]
+    above = f"{split}/" if split else ""
+    if manifest.labels is not None:
+        held = [manifest.classes[i] for i in manifest.labels[position].nonzero()[0]]
+    else:
+        label = int(manifest.label[position])
+        held = [manifest.classes[label]] if label >= 0 else []
+    return [f"{above}{class_folder(name)}" for name in held] or [f"{above}{NO_CLASS}"]
+
+
+def _write_sample(
+    manifest: Manifest, shards: Storage, out: Storage, job: tuple[int, list[str], str, str]
+) -> None:
+    from besana.shards.example import parse_example
+    from besana.shards.tfrecord import open_record
+
+    position, folders, frame_id, region = job
+    place = manifest.location(position)
+    framed = shards.read_range(place.shard, place.offset_bytes, place.length_bytes)
+    where = f"{place.shard} at byte {place.offset_bytes}"
+    example = parse_example(open_record(memoryview(framed), crc=place.crc32c, where=where))
+    (image_format,), (encoded,) = example["image/format"], example["image/encoded"]
+    if not (isinstance(image_format, bytes) and isinstance(encoded, bytes)):
+        raise CorruptDataError(f"{where} holds no picture.", "Run: besana prepare")
+    file = sample_file(frame_id, region, _ENDINGS[image_format.decode()])
+    for folder in folders:
+        out.write(f"{folder}/{file}", encoded, replace=False)
