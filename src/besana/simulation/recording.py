@@ -33,7 +33,7 @@ class BarnSettings(Settings):
     width_px: int = Field(
         default=FULL_WIDTH_PX, ge=160, le=3840, multiple_of=16, description="Width of a frame."
     )
-    quality: int = Field(default=82, ge=40, le=100, description="JPEG quality.")
+    quality: int = Field(default=85, ge=40, le=100, description="JPEG quality.")
     faults: bool = Field(default=True, description="Whether files and pictures go wrong at times.")
     moved_from_day: int | None = Field(
         default=None, ge=0, description="Day from which on the camera hangs askew; none: never."
@@ -62,7 +62,7 @@ class Barn:
     @property
     def frames(self) -> Path:
         """The folder to collect from; names in `truth_csv` are relative to it."""
-        return self.path / "frames"
+        return self.path / "recorded"
 
     @property
     def truth_csv(self) -> Path:

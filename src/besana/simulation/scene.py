@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,12 +66,18 @@ class Scene:
         map_xy, map_part = (part[window] for part in _stage_maps(self.view))
         cv2.remap(
             patch,
-            np.asarray(cv2.subtract(map_xy, (x, y, 0, 0)), np.int16),
+            _moved(map_xy, x, y),
             map_part,
             cv2.INTER_LINEAR,
             dst=frame[window],
             borderMode=cv2.BORDER_TRANSPARENT,
         )
+
+
+def _moved(map_xy: npt.NDArray[Any], x: int, y: int) -> npt.NDArray[np.int16]:
+    """Return a map into a picture whose first column and row are cut off."""
+    # OpenCV takes the scalar as one value a channel, much faster than NumPy's broadcasting.
+    return np.asarray(cv2.subtract(map_xy, np.array([x, y, 0, 0], np.float64)), np.int16)
 
 
 def _window(view: View, box_px: tuple[int, int, int, int]) -> tuple[slice, slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -86,6 +87,12 @@ def settings_text(barn: Barn) -> str:
     )
     return f"""\
 name = "simulated barn"
+
+[collect]
+source = ["{barn.frames.name}"]
+
+[label]
+classes = {json.dumps(CLASSES)}
 
 [cameras.{CAMERA}]
 files = "{CAMERA}/*"
