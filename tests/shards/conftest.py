@@ -1,7 +1,7 @@
 """Shared datasets: written once a session, never changed."""
 
 import pytest
-from pictures import Farm
+from shard_farm import Farm
 
 from besana.shards import Manifest
 

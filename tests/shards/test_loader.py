@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pictures import Farm, png, smooth_picture
+from shard_farm import Farm, png, smooth_picture
 
 from besana.errors import BesanaError, ConfigError, MemoryLimitError, NotFoundError
 from besana.shards import Augment, Loader, Manifest

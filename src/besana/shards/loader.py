@@ -135,8 +135,8 @@ class Loader:
         self.manifest = manifest if isinstance(manifest, Manifest) else open_manifest(manifest)
         self.positions = self._select(split, fold, positions)
         self._augment = augment
-        self._channels = common_channels(self.manifest, self.positions)
         self._check()
+        self._channels = common_channels(self.manifest, self.positions)
         self._source = Source(
             self.settings,
             self.manifest,
@@ -373,6 +373,8 @@ class Loader:
 
     def _check(self) -> None:
         settings, count = self.settings, len(self.positions)
+        if not count:
+            raise ConfigError("There are no samples to load.", "Run: besana split")
         if settings.tail != "pad" and count < settings.batch_size:
             raise ConfigError(
                 f"{count} samples do not fill a batch of {settings.batch_size}.",

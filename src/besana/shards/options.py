@@ -156,7 +156,7 @@ def common_channels(manifest: Manifest, positions: Positions) -> int:
     Raises:
         ConfigError: If they differ.
     """
-    found = set(np.unique(manifest.channels[positions]).tolist())
+    found: set[int] = set(np.unique(manifest.channels[positions]).tolist())
     if len(found) > 1 and found != {1, 3}:
         names = " and ".join(str(number) for number in sorted(found))
         raise ConfigError(
