@@ -476,3 +476,36 @@ def test_running_twice_gives_the_same_answers(barn: Barn) -> None:
     second = barn.answer()
     assert barn.table("days.csv") == table
     assert (second.counts_in, second.counts_out) == (first.counts_in, first.counts_out)
+
+
+def test_hours_of_the_simulated_barn_are_near_its_truth(tmp_path: Path) -> None:
+    """Frames every five minutes miss no more than what happens between two of them."""
+    from besana.simulation.recording import FIRST_DAY, BarnSettings, herd_of, region_name
+
+    settings = BarnSettings(days=4)
+    herd = herd_of(settings)
+    beds = "\n".join(f"{region_name(bed)} = [0, 0, 9, 9]" for bed in range(3))
+    zone = FIRST_DAY.tzinfo
+    barn = Barn(
+        tmp_path,
+        f'[cameras.barn]\ntime_zone = "{zone}"\nframe_interval_s = 300\n'
+        f"[cameras.barn.regions]\n{beds}\n",
+    )
+    barn.see_often(
+        (
+            (FIRST_DAY + dt.timedelta(seconds=second)).astimezone(dt.UTC),
+            {region_name(bed): herd.state_at(bed + 1, float(second)) for bed in range(3)},
+        )
+        for second in range(0, settings.days * 86_400, 300)
+    )
+
+    barn.answer()
+
+    rows = barn.table("days.csv")
+    assert len(rows) == 12
+    for row in rows:
+        bed, day = int(row["region"][-1]), dt.date.fromisoformat(row["day"])
+        truth = herd.hours(bed, (day - FIRST_DAY.date()).days)
+        for state in ("lying", "standing", "empty"):
+            assert float(row[f"{state}_hours"]) == pytest.approx(truth[state], abs=0.5)
+        assert float(row["unknown_hours"]) == 0

@@ -141,10 +141,12 @@ def plot(svg: str | Mapping[str, str], prefix: str) -> Markup:
 
 
 def decimals_of(rows: Sequence[Sequence[Any]], column: int, title: str) -> int | None:
-    """Pick the decimals of one column of a table; None where its unit decides."""
+    """Pick the decimals of one column of a table; None where each number picks its own."""
     unit = unit_suffix(title)
     if unit in ("_bytes", "_s"):
         return None
+    if unit == "_hours":
+        return 1
     numbers = [row[column] for row in rows if isinstance(plain_scalar(row[column]), (int, float))]
     return column_decimals([100 * number if unit == "_share" else number for number in numbers])
 

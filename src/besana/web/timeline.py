@@ -27,9 +27,9 @@ _HATCH = (
 )
 
 WIDTH = 960
-LEFT, RIGHT, TOP = 150, 14, 44
+LEFT, DAYS_LEFT, RIGHT, TOP = 150, 215, 16, 46
 ROW, BAR = 17, 13
-DAY_GAP = 24
+DAY_GAP = 9
 MOST_ROWS = 120
 
 
@@ -102,24 +102,27 @@ def share_svg(shares: Sequence[Share]) -> dict[str, str]:
 
 
 def _ethogram(days: Sequence[Day], states: Sequence[str], language: str) -> str:
-    width = WIDTH - LEFT - RIGHT
+    width = WIDTH - DAYS_LEFT - RIGHT
     hours = max([24.0, *(float(row.edges_h[-1]) for day in days for row in day.rows)])
-    parts = [_legend(states, language)]
+    parts = [_legend(states, language, DAYS_LEFT), _hour_names(34, width / hours)]
     y = TOP
     for day in days:
-        parts.append(_words(2, y + 8, visible(day.name), "plot-day"))
-        y += DAY_GAP - 10
-        parts.append(_hour_lines(y, len(day.rows) * ROW, width, hours))
+        parts.append(_words(2, y + BAR - 2, visible(day.name), "plot-day"))
+        parts.append(_hour_lines(y, len(day.rows) * ROW, width / hours))
         for row in day.rows:
-            parts.append(_words(LEFT - 8, y + BAR - 2, _short(row.name), "plot-label", "end"))
+            parts.append(_words(DAYS_LEFT - 8, y + BAR - 2, _short(row.name), "plot-label", "end"))
             parts += _spans(row, states, y, width / hours)
             y += ROW
-        y += 8
-    parts += [
-        _words(LEFT + hour * width / hours, y + 8, f"{hour} h", "plot-quiet", "middle")
+        y += DAY_GAP
+    parts.append(_hour_names(y + 6, width / hours))
+    return _svg(y + 14, "".join(parts))
+
+
+def _hour_names(y: float, scale: float) -> str:
+    return "".join(
+        _words(DAYS_LEFT + hour * scale, y, f"{hour} h", "plot-quiet", "middle")
         for hour in range(0, 25, 3)
-    ]
-    return _svg(y + 16, "".join(parts))
+    )
 
 
 def _spans(row: Row, states: Sequence[str], y: float, scale: float) -> Iterable[str]:
@@ -127,24 +130,24 @@ def _spans(row: Row, states: Sequence[str], y: float, scale: float) -> Iterable[
     for number in sorted({int(state) for state in row.states}):
         inside = row.states == number
         path = "".join(
-            f"M{LEFT + start * scale:.1f} {y}h{(end - start) * scale:.1f}v{BAR}"
+            f"M{DAYS_LEFT + start * scale:.1f} {y}h{(end - start) * scale:.1f}v{BAR}"
             f"h-{(end - start) * scale:.1f}z"
             for start, end in zip(row.edges_h[:-1][inside], row.edges_h[1:][inside], strict=True)
         )
         yield f'<path d="{path}" {_fill(states, number)}/>'
 
 
-def _hour_lines(y: float, height: float, width: float, hours: float) -> str:
+def _hour_lines(y: float, height: float, scale: float) -> str:
     lines = "".join(
-        f"M{LEFT + hour * width / hours:.1f} {y - 2}v{height}" for hour in range(0, 25, 3)
+        f"M{DAYS_LEFT + hour * scale:.1f} {y - 3}v{height + 2}" for hour in range(0, 25, 3)
     )
     return f'<path d="{lines}" class="plot-line"/>'
 
 
 def _mean_days(regions: Mapping[str, Sequence[float]], states: Sequence[str], language: str) -> str:
     width = WIDTH - LEFT - RIGHT
-    parts = [_legend(states, language)]
-    y = TOP
+    parts = [_legend(states, language, LEFT)]
+    y = TOP - 16
     for region, hours in regions.items():
         parts.append(_words(LEFT - 8, y + 18, _short(region), "plot-label", "end"))
         x, scale = float(LEFT), width / max(sum(hours), 1e-9)
@@ -153,7 +156,7 @@ def _mean_days(regions: Mapping[str, Sequence[float]], states: Sequence[str], la
             parts.append(_bar(x, y, value * scale, 26, _fill(states, number if known else -1)))
             if value * scale > 46:
                 ink = "plot-dark" if not known or states[number] == "lying" else "plot-light"
-                ink = "plot-label" if not known else ink
+                ink = "plot-over" if not known else ink
                 parts.append(
                     _words(x + value * scale / 2, y + 18, _hours(value, language), ink, "middle")
                 )
@@ -185,8 +188,8 @@ def _shares(shares: Sequence[Share], language: str) -> str:
     return _svg(y, "".join(parts))
 
 
-def _legend(states: Sequence[str], language: str) -> str:
-    parts, x = [], float(LEFT)
+def _legend(states: Sequence[str], language: str, left: float) -> str:
+    parts, x = [], left
     for number, state in enumerate([*states, UNKNOWN]):
         name = text(state, language) if state in (*COLOURS, UNKNOWN) else visible(state)
         fill = _fill(states, number if number < len(states) else -1)
@@ -224,7 +227,7 @@ def _svg(height: float, content: str) -> str:
 
 def _short(name: str) -> str:
     shown = visible(name)
-    return shown if len(shown) <= 20 else f"{shown[:19]}…"
+    return shown if len(shown) <= 17 else f"{shown[:16]}…"
 
 
 def _hours(value: float, language: str) -> str:
