@@ -11,7 +11,7 @@ import pytest
 
 from besana.errors import ConfigError
 from besana.simulation.barn import Barn, BarnSettings, frame_bytes, write_barn
-from besana.simulation.faults import DETAILS
+from besana.simulation.faults import DETAILS, ISSUES
 from besana.simulation.herd import CLASSES
 from besana.simulation.light import is_infrared
 from besana.simulation.recording import FIRST_DAY, frame_count, frame_name, herd_of, view_of
@@ -116,7 +116,8 @@ def test_budgets_agree_with_labels() -> None:
 
 def test_faults_have_one_of_each_kind_and_keep_their_distance(farm: Barn) -> None:
     faults = rows_of(farm.faults_csv)
-    assert {row["kind"] for row in faults} == set(DETAILS)
+    assert {row["kind"]: row["issue"] for row in faults} == ISSUES
+    assert ISSUES.keys() == DETAILS.keys()
     numbers = {frame_name(farm.settings, n): n for n in range(frame_count(farm.settings))}
     places = sorted(numbers[row["frame"]] for row in faults)
     assert min(np.diff(places)) > 1

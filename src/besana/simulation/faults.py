@@ -40,6 +40,16 @@ class Fault:
     detail: str
 
 
+# Fault -> the issue that besana finds in such a frame.
+ISSUES = {
+    "truncated": "truncated",
+    "dark": "dark",
+    "overexposed": "overexposed",
+    "blurry": "blurry",
+    "duplicate": "exact_duplicate",
+    "no_bytes": "not_an_image",
+    "not_an_image": "not_an_image",
+}
 DETAILS = {
     "truncated": "the file ends early",
     "dark": "no light reaches the sensor",

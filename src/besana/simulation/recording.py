@@ -76,7 +76,7 @@ class Barn:
 
     @property
     def faults_csv(self) -> Path:
-        """What is wrong with which frame: `frame,kind,detail`."""
+        """What is wrong with which frame: `frame,kind,issue,detail`."""
         return self.path / "faults.csv"
 
     @property

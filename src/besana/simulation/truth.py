@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from besana.simulation.faults import ISSUES
 from besana.simulation.herd import CLASSES
 from besana.simulation.recording import (
     CAMERA,
@@ -70,9 +71,9 @@ def write_truth(barn: Barn) -> None:
     )
     write_table(
         barn.faults_csv,
-        ("frame", "kind", "detail"),
+        ("frame", "kind", "issue", "detail"),
         (
-            (frame_name(settings, number), fault.kind, fault.detail)
+            (frame_name(settings, number), fault.kind, ISSUES[fault.kind], fault.detail)
             for number, fault in sorted(faults.items())
         ),
     )
