@@ -133,12 +133,12 @@ def _json(value: Any) -> str:
 def _utc(value: dt.datetime) -> dt.datetime:
     if value.tzinfo is None:
         raise ConfigError(f"The time {value} has no time zone.", "Give it one.")
-    return value.astimezone(dt.UTC)
+    return value if value.tzinfo is dt.UTC else value.astimezone(dt.UTC)
 
 
 def _sqlite_time(value: dt.datetime | None) -> str | None:
     """Write a time as SQLAlchemy's DateTime for SQLite reads it."""
-    return None if value is None else value.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return None if value is None else value.isoformat(" ", "microseconds")[:26]
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
