@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from besana.catalog import Catalog
 from besana.errors import ConfigError
 from besana.labels.conflicts import Conflict
-from besana.labels.labelled import Page, duplicate_pairs, labelled_pages
+from besana.labels.labelled import Page, Said, Sample, duplicate_pairs, labelled_pages
 from besana.labels.selection import NO_DAY, Selection, Wanted, row_schema
 from besana.statistics.groups import Groups, block_keys, time_blocks
 from besana.statistics.hashing import text_hash, text_hashes
@@ -61,7 +63,7 @@ def select_samples(
             rows = gathering.take(page)
             if rows.num_rows:
                 file.write_table(rows)
-            advance(len(page.rows))
+            advance(page.count)
     gathering.finish(workspace.catalog)
     return selection
 
@@ -78,10 +80,10 @@ class _Gathering:
     ) -> None:
         columns = {"group": wanted.group_by, "split": wanted.split_by}
         self.columns = {what: column for what, column in columns.items() if column}
-        self._places = {what: f"metadata_{i}" for i, what in enumerate(self.columns)}
         self._workspace, self._wanted = workspace, wanted
         self._disputed = {sample for pair in disputed for sample in (pair.first, pair.second)}
         self._selection = selection
+        self._only = frozenset(wanted.classes)
         self._classes: dict[str, int] = {name: i for i, name in enumerate(wanted.classes)}
         self._cameras: dict[str, int] = {}
         self._last_frame = ""
@@ -94,17 +96,17 @@ class _Gathering:
         """Take up a page; return the rows of the selected samples."""
         import pyarrow as pa
 
-        self._selection.seen += len(page.rows)
-        kept = [row for row in page.rows if self._keeps(row, page)]
-        self._add_samples(kept, page)
+        self._selection.seen += page.count
+        samples = list(zip(page.columns["frame_id"], page.columns["region"], strict=True))
+        keeps = [self._keeps(sample, page) for sample in samples]
+        kept = {name: list(compress(values, keeps)) for name, values in page.columns.items()}
+        self._add_samples(list(compress(samples, keeps)), kept, page.said)
         schema = row_schema()
-        columns = {name: [getattr(row, name) for row in kept] for name in schema.names}
-        return pa.table(columns, schema=schema)
+        return pa.table([kept[name] for name in schema.names], schema=schema)
 
-    def _keeps(self, row: Any, page: Page) -> bool:
-        sample = (row.frame_id, row.region)
+    def _keeps(self, sample: Sample, page: Page) -> bool:
         said = page.said.get(sample)
-        if row.frame_id in page.blocked:
+        if sample[0] in page.blocked:
             reason = "quarantined"
         elif said is None:
             reason = "unlabelled"
@@ -112,79 +114,78 @@ class _Gathering:
             reason = "tied"
         elif sample in self._disputed:
             reason = "conflicting"
-        elif (
-            self._wanted.classes and not self._wanted.multi and said.classes[0] not in self._classes
-        ):
+        elif self._only and not self._wanted.multi and said.classes[0] not in self._only:
             reason = "other_class"
         else:
             return True
         self._selection.dropped[reason] += 1
         return False
 
-    def _add_samples(self, rows: Sequence[Any], page: Page) -> None:
-        new = []
-        frames, held, held_by = [], [], []
-        for row in rows:
-            if row.frame_id != self._last_frame:
-                self._last_frame = row.frame_id
-                self._frames += 1
-                new.append(row)
-            frames.append(self._frames - 1)
-            for name in page.said[row.frame_id, row.region].classes:
-                if not self._wanted.classes or name in self._classes:
+    def _add_samples(
+        self, samples: Sequence[Sample], kept: dict[str, list[Any]], said: dict[Sample, Said]
+    ) -> None:
+        new, held, held_by = [], [], []
+        for number, sample in enumerate(samples):
+            new.append(sample[0] != self._last_frame)
+            self._last_frame = sample[0]
+            for name in said[sample].classes:
+                if not self._only or name in self._only:
                     held.append(self._classes.setdefault(name, len(self._classes)))
-                    held_by.append(self._samples)
-            self._samples += 1
-        self._selection.recipes.update(row.recipe for row in rows)
-        self._selection.sizes.update((row.width_px, row.height_px) for row in rows)
-        self._part("frame", frames, np.int32)
+                    held_by.append(self._samples + number)
+        self._part("frame", self._frames - 1 + np.cumsum(new), np.int32)
         self._part("held", held, np.int16)
         if self._wanted.multi:
             self._part("held_by", held_by, np.int32)
-        self._part("channels", [row.channels for row in rows], np.uint8)
-        self._add_frames(new)
+        self._part("channels", kept["channels"], np.uint8)
+        self._selection.recipes.update(kept["recipe"])
+        self._selection.sizes.update(zip(kept["width_px"], kept["height_px"], strict=True))
+        self._samples += len(samples)
+        self._frames += sum(new)
+        self._add_frames({name: list(compress(values, new)) for name, values in kept.items()})
 
-    def _add_frames(self, rows: Sequence[Any]) -> None:
-        camera = [self._cameras.setdefault(row.camera, len(self._cameras)) for row in rows]
-        ids = text_hashes(row.frame_id for row in rows)
-        day, block = self._times(rows, np.array(camera, dtype=np.int16), ids)
+    def _add_frames(self, rows: dict[str, list[Any]]) -> None:
+        camera = np.array(
+            [self._cameras.setdefault(name, len(self._cameras)) for name in rows["camera"]],
+            dtype=np.int16,
+        )
+        ids = text_hashes(rows["frame_id"])
+        day, block = self._times(rows["captured_at"], camera, ids)
         self._part("camera", camera, np.int16)
         self._part("id", ids, np.uint64)
         self._part("day", day, np.int32)
         self._part("block", block, np.uint64)
-        self._part("bytes", [int(row.sha256[:16], 16) for row in rows], np.uint64)
-        for what in self.columns:
-            self._part(what, *self._values(what, rows))
+        self._part("bytes", [int(digest[:16], 16) for digest in rows["sha256"]], np.uint64)
+        for number, (what, column) in enumerate(self.columns.items()):
+            texts = rows["name" if column.name == "name" else f"metadata_{number}"]
+            self._add_values(what, [column.part(text) for text in texts])
 
     def _times(
-        self, rows: Sequence[Any], camera: NDArray[np.int16], ids: NDArray[np.uint64]
+        self,
+        times: Sequence[dt.datetime | None],
+        camera: NDArray[np.int16],
+        ids: NDArray[np.uint64],
     ) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
         """Give local day and key of the time block; a frame without a time is its own block."""
-        timed = np.array([row.captured_at is not None for row in rows], dtype=np.bool_)
-        at = np.array(
-            [int(row.captured_at.timestamp()) if row.captured_at else 0 for row in rows],
-            dtype=np.int64,
-        )
-        day, block = np.full(len(rows), NO_DAY, dtype=np.int32), ids.copy()
+        timed = np.array([at is not None for at in times], dtype=np.bool_)
+        at_s = np.array([int(at.timestamp()) if at else 0 for at in times], dtype=np.int64)
+        day, block = np.full(len(times), NO_DAY, dtype=np.int32), ids.copy()
         for name, code in self._cameras.items():
             mine = timed & (camera == code)
             if mine.any():
-                local_s = local_seconds(at[mine], self._workspace.camera(name).time_zone)
+                local_s = local_seconds(at_s[mine], self._workspace.camera(name).time_zone)
                 day[mine] = local_s // 86_400
                 number = time_blocks(local_s, self._wanted.block_minutes)
-                block[mine] = block_keys(
-                    np.full(len(number), text_hash(name), dtype=np.uint64), number
-                )
+                key = np.full(len(number), text_hash(name), dtype=np.uint64)
+                block[mine] = block_keys(key, number)
         return day, block
 
-    def _values(self, what: str, rows: Sequence[Any]) -> tuple[list[int], type[np.generic]]:
-        """Read a column: hashes of the values to group by (0 for none), or splits (-1 for none)."""
-        column, place = self.columns[what], self._places[what]
-        values = [column.value(row, place) for row in rows]
+    def _add_values(self, what: str, values: Sequence[str]) -> None:
+        """Keep a column: hashes of the values to group by (0 for none), or splits (-1 for none)."""
         self._with_value[what] += sum(map(bool, values))
         if what == "group":
-            return [text_hash(value) if value else 0 for value in values], np.uint64
-        return [_NAMED_SPLITS.get(value.lower(), LEFT_OUT) for value in values], np.int8
+            self._part(what, [text_hash(value) if value else 0 for value in values], np.uint64)
+        else:
+            self._part(what, [_NAMED_SPLITS.get(v.lower(), LEFT_OUT) for v in values], np.int8)
 
     def _part(self, name: str, values: Any, kind: type[np.generic]) -> None:
         self._parts.setdefault(name, []).append(np.asarray(values, dtype=kind))

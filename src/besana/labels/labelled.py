@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -38,13 +39,16 @@ class Page:
     """Consecutive samples, ordered by frame and region.
 
     Attributes:
-        rows: Samples with `camera`, `captured_at`, `sha256`, `name` and `light` of their frame
-            (light None before clean has run), and the wanted metadata as `metadata_0`, ...
+        count: How many samples there are.
+        columns: Columns of `samples`, with `camera`, `captured_at`, `sha256`, `name` and `light`
+            of their frame (light None before clean has run), and the wanted metadata as
+            `metadata_0`, ...
         said: What people say about those that are labelled.
         blocked: Frames of these samples that are in quarantine.
     """
 
-    rows: Sequence[sa.Row[Any]]
+    count: int
+    columns: Mapping[str, Sequence[Any]]
     said: dict[Sample, Said]
     blocked: frozenset[str]
 
@@ -70,7 +74,10 @@ def labelled_pages(
     for page in catalog.pages(select.select_from(joined), [s.frame_id, s.region], rows):
         first, last = page[0].frame_id, page[-1].frame_id
         said = said_between(catalog, first, last, multi=multi)
-        yield Page(page, said, _blocked(catalog, first, last))
+        # Whole columns are an order of magnitude faster to go through than rows with names.
+        names = select.selected_columns.keys()
+        values = dict(zip(names, zip(*page, strict=True), strict=True))
+        yield Page(len(page), values, said, _blocked(catalog, first, last))
 
 
 def said_between(catalog: Catalog, first: str, last: str, *, multi: bool) -> dict[Sample, Said]:
@@ -124,13 +131,18 @@ def duplicate_pairs(
 
 def _said(rows: Sequence[Any], multi: bool) -> dict[Sample, Said]:
     if not multi:
-        return {(r.frame_id, r.region): Said((r.class_name,), bool(r.tied)) for r in rows}
+        return {(frame, region): _one(name, bool(tied)) for frame, region, name, _, _, tied in rows}
     said: dict[Sample, Said] = {}
     for row in sorted(rows, key=lambda row: str(row.class_name)):
         before = said.get((row.frame_id, row.region), Said((), False))
         classes = (*before.classes, row.class_name) if row.holds else before.classes
         said[row.frame_id, row.region] = Said(classes, before.tied or bool(row.tied))
     return said
+
+
+@cache
+def _one(class_name: str, tied: bool) -> Said:
+    return Said((class_name,), tied)
 
 
 def _blocked(catalog: Catalog, first: str, last: str) -> frozenset[str]:

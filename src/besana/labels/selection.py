@@ -33,11 +33,10 @@ class Column:
     name: str
     pattern: str = ""
 
-    def value(self, row: Any, key: str) -> str:
-        """Read it from a row that has it as `key`; empty where there is nothing."""
-        text = str((row.name if self.name == "name" else getattr(row, key)) or "")
+    def part(self, text: str | None) -> str:
+        """Give the part of a value that counts; empty where there is none."""
         if not self.pattern or not text:
-            return text
+            return text or ""
         found = re.search(self.pattern, text)
         return (found[1] if found.re.groups else found[0]) or "" if found else ""
 
