@@ -102,7 +102,7 @@ def test_every_named_frame_is_on_disk(farm: Barn) -> None:
 
 def test_budgets_add_up_to_24_hours(farm: Barn) -> None:
     budgets = rows_of(farm.budgets_csv)
-    totals = [sum(float(row[f"{state}_h"]) for state in CLASSES) for row in budgets]
+    totals = [sum(float(row[f"{state}_hours"]) for state in CLASSES) for row in budgets]
     assert totals == pytest.approx([24.0] * 9, abs=2e-4)
 
 

@@ -71,7 +71,7 @@ class Barn:
 
     @property
     def budgets_csv(self) -> Path:
-        """Hours lying, standing and empty of each bed and day: `region,day,...`."""
+        """Hours lying, standing and empty of each bed and day: `camera,region,day,...`."""
         return self.path / "budgets.csv"
 
     @property

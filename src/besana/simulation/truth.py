@@ -58,9 +58,10 @@ def write_truth(barn: Barn) -> None:
     )
     write_table(
         barn.budgets_csv,
-        ("region", "day", *(f"{state}_h" for state in CLASSES)),
+        ("camera", "region", "day", *(f"{state}_hours" for state in CLASSES)),
         (
             (
+                CAMERA,
                 region_name(bed),
                 (FIRST_DAY + dt.timedelta(days=day)).date().isoformat(),
                 *(f"{herd.hours(bed + 1, day)[state]:.4f}" for state in CLASSES),
