@@ -510,6 +510,9 @@ def test_sources_that_make_no_sense_are_errors(farm: Workspace, pictures: Path) 
     nested = collect.Config(source=[str(pictures), str(pictures / "pen-a")])
     with pytest.raises(ConfigError, match="inside"):
         collect.run(farm, nested, engine)
+    (farm.path / "frames").mkdir(exist_ok=True)
+    with pytest.raises(ConfigError, match="own folder"):
+        run(farm, farm.path / "frames")
     with pytest.raises(ConfigError, match="not a folder"):
         collect.run(farm, collect.Config(source=["s3://bucket/x"]), engine)
 

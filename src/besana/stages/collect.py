@@ -68,7 +68,7 @@ class Config(Settings):
 
     source: list[str] = Field(
         default=[],
-        description="Folders to collect from; relative ones start here or at the workspace.",
+        description="Folders to collect from, relative ones from here or the workspace.",
     )
     layout: Literal["auto", "folder", "classes", "bands", "agriculture_vision"] = Field(
         default="auto",
@@ -168,8 +168,9 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         _opened_metadata(workspace, config) as metadata,
     ):
         walk = _Walk(workspace, config, metadata, report)
-        collect = partial(collect_partition, frames=workspace.frames, reading=reading)
-        collect = partial(collect, annotator=config.annotator)
+        collect = partial(
+            collect_partition, frames=workspace.frames, reading=reading, annotator=config.annotator
+        )
         lost = partial(_lost, reading=reading)
         new: Counter[str] = Counter()
         for summary in engine.map(collect, walk.partitions(sources), on_death=lost):
@@ -316,8 +317,7 @@ class _Walk:
 
     def _frame_to_read(self, found: FoundFrame) -> FrameToRead:
         camera = camera_of(found, self._workspace.cameras)
-        if camera is None:
-            camera = _camera_of_folder(found.folder, self._workspace)
+        camera = camera or _camera_of_folder(found.folder, self._workspace)
         metadata = None
         if self._metadata is not None:
             metadata = self._metadata.find(escape_name(found.name), camera)
@@ -328,9 +328,7 @@ class _Walk:
 
 
 def _camera_of_folder(name: str, workspace: Workspace) -> str:
-    if name in workspace.cameras:
-        return name
-    return id_part(name) if name else "default"
+    return name if name in workspace.cameras else id_part(name or "default")
 
 
 def _ending(passed: Passed) -> str:
@@ -345,6 +343,10 @@ def _sources(workspace: Workspace, config: Config) -> list[Source]:
             f"Run: besana collect {workspace.path} FOLDER",
         )
     roots = dict.fromkeys(_root(workspace, text) for text in config.source)
+    own = frozenset(os.path.realpath(workspace.path / folder) for folder in _OWN_FOLDERS)
+    for root in roots:
+        if root in own:
+            raise ConfigError(f"'{root}' is besana's own folder.", "Name the pictures' folder.")
     for root, other in itertools.permutations(roots, 2):
         if root.startswith(other.rstrip("/") + "/"):
             raise ConfigError(f"'{root}' lies inside '{other}'.", "Name only one of them.")
@@ -353,7 +355,6 @@ def _sources(workspace: Workspace, config: Config) -> list[Source]:
         raise ConfigError(
             "A band in [bands] has a pattern without '*'.", 'Write it as in rgb = "rgb/*".'
         )
-    own = frozenset(os.path.realpath(workspace.path / folder) for folder in _OWN_FOLDERS)
     return [Source(root, bands, own) for root in roots]
 
 
@@ -366,13 +367,14 @@ def _root(workspace: Workspace, text: str) -> str:
     raise NotFoundError(f"No folder '{text}'.", "Check the name of the source.")
 
 
-@contextlib.contextmanager
-def _opened_metadata(workspace: Workspace, config: Config) -> Iterator[MetadataTable | None]:
+def _opened_metadata(
+    workspace: Workspace, config: Config
+) -> contextlib.AbstractContextManager[MetadataTable | None]:
     if config.metadata is None:
-        yield None
-        return
-    with open_metadata(config.metadata, config.metadata_name, workspace.temporary) as metadata:
-        yield metadata
+        return contextlib.nullcontext()
+    path = config.metadata.expanduser()
+    path = path if path.exists() else workspace.path / path
+    return open_metadata(path, config.metadata_name, workspace.temporary)
 
 
 def _describe(report: Report, walk: _Walk, new: Counter[str]) -> None:
@@ -381,8 +383,7 @@ def _describe(report: Report, walk: _Walk, new: Counter[str]) -> None:
     report.fact("collected_bytes", new["bytes"])
     report.fact("labels_added", new["labels"])
     report.fact("frames_without_time", new["time none"])
-    if walk.without_metadata:
-        report.fact("frames_without_metadata", walk.without_metadata)
+    report.fact("frames_without_metadata", walk.without_metadata)
     layouts = [(escape_name(root), layout) for root, layout in walk.layouts.items()]
     report.add(Table("Sources", ("folder", "layout"), layouts))
     report.add(_table("New frames by camera", "camera", new))

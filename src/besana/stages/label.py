@@ -50,7 +50,9 @@ class Config(Settings):
     """Settings of `label`."""
 
     file: list[str] = Field(
-        default=[], description="CSV files or class folders to import; none: only the report."
+        default=[],
+        description="CSV files or class folders to import, relative ones from here or the"
+        " workspace; none: only the report.",
     )
     format: Literal["auto", "csv", "points", "folders"] = Field(
         default="auto",
@@ -183,8 +185,11 @@ def _is_multi(workspace: Workspace, config: Config) -> bool:
     return is_multi(workspace.catalog) if config.kind == "auto" else config.kind == "multi"
 
 
-def _statements(config: Config, file: str) -> Iterator[Statement | TableError]:
-    path = Path(file)
+def _statements(
+    workspace: Workspace, config: Config, file: str
+) -> Iterator[Statement | TableError]:
+    path = Path(file).expanduser()
+    path = path if path.exists() else workspace.path / path
     kind = config.format
     if kind == "auto":
         kind = "folders" if path.is_dir() else _table_kind(path, config)
@@ -218,7 +223,7 @@ def _read_all(workspace: Workspace, config: Config, spool: IO[str]) -> _Import:
     found = _Import()
     with track("label", None) as advance:
         for file in config.file:
-            statements = iter(_statements(config, file))
+            statements = iter(_statements(workspace, config, file))
             while batch := list(itertools.islice(statements, _BATCH)):
                 _resolve(resolver, batch, file, spool, found)
                 advance(len(batch))
