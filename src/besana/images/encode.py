@@ -36,3 +36,28 @@ def encode_png(pixels: NDArray[Any], level: int = 4) -> bytes:
 
 def _plane(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def jpeg_without_metadata(data: bytes) -> bytes | None:
+    """Return a JPEG without comments, EXIF and other application data; pixels stay the same.
+
+    Returns:
+        None when the file is not of the plainest form: then it has to be encoded anew.
+    """
+    kept, position = [data[:2]], 2
+    while data[position : position + 1] == b"\xff" and position + 4 <= len(data):
+        marker = data[position + 1]
+        length = int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == _START_OF_SCAN:
+            # Inside a scan a 0xFF byte never stands before 0xD9, so this is its end.
+            end = data.find(b"\xff\xd9", position + 2 + length) + 2
+            return b"".join([*kept, data[position:]]) if end == len(data) else None
+        if marker not in _METADATA:
+            kept.append(data[position : position + 2 + length])
+        position += 2 + length
+    return None
+
+
+_START_OF_SCAN = 0xDA
+# All application data except JFIF's and Adobe's, which say how to read the colours; comments.
+_METADATA = frozenset({*range(0xE1, 0xEE), 0xEF, 0xFE})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from besana.images.decode import decode
+from besana.images.encode import encode_png
 from besana.images.quality import grey, shrink
 
 Edges = NDArray[np.uint8]
@@ -20,6 +23,13 @@ _BORDER_PX = 9
 # edges a frame shows enough to say so.
 _LIKE = 0.12
 _ENOUGH_EDGES = 0.5
+# A camera is fixed when most of its pictures lie this near to what they have in common.
+_MOST = 0.7
+_STILL_SHARE = 0.02
+
+_REFERENCE_PICTURES = 48
+FEWEST_FOR_REFERENCE = 8
+"""Pictures of a camera and light that its reference needs."""
 
 
 def edge_map(pixels: NDArray[Any]) -> Edges:
@@ -33,13 +43,63 @@ def edge_map(pixels: NDArray[Any]) -> Edges:
     """
     import cv2
 
-    plain = grey(shrink(pixels, _LONG_SIDE_PX))
+    plain = thumbnail(pixels)[..., 0]
     smooth = cv2.GaussianBlur(plain, (3, 3), 0).astype(np.float32)
     strength = np.log1p(np.hypot(cv2.Scharr(smooth, -1, 1, 0), cv2.Scharr(smooth, -1, 0, 1)) / 64)
     rim = np.ones((_BORDER_PX, _BORDER_PX), np.uint8)
     black = cv2.morphologyEx((plain < _BLACK).astype(np.uint8), cv2.MORPH_OPEN, rim)
     strength[cv2.dilate(black, rim) > 0] = 0
     return np.asarray(np.clip(strength * 64, 0, 255), dtype=np.uint8)
+
+
+def thumbnail(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return (height, width, 1) uint8, the grey picture from which edges are taken."""
+    return grey(shrink(pixels, _LONG_SIDE_PX))[..., None]
+
+
+def fixed_view(maps: Sequence[Edges]) -> Edges | None:
+    """Return the reference of a fixed camera; None if the pictures show different views.
+
+    Args:
+        maps: Edge maps of one size, spread over time.
+    """
+    maps = [edges for edges in maps if edges.shape == maps[0].shape]
+    if len(maps) < FEWEST_FOR_REFERENCE:
+        return None
+    # Judged by the other half: any pictures resemble a median they are part of.
+    half, width = reference_edges(maps[::2]), maps[0].shape[1]
+    shifts = [shift_px(half, edges, width) for edges in maps[1::2]]
+    still = [s is not None and np.hypot(*s) <= _STILL_SHARE * width for s in shifts]
+    return reference_edges(maps) if np.mean(still) >= _MOST else None
+
+
+def reference_of(thumbnails: Sequence[bytes]) -> Edges | None:
+    """Make a camera's reference from its first pictures; None if its view is not fixed.
+
+    Args:
+        thumbnails: JPEG of what `thumbnail` gave, in time order.
+    """
+    step = max(1, len(thumbnails) // _REFERENCE_PICTURES)
+    return fixed_view([_edges_of(data) for data in thumbnails[::step]])
+
+
+def thumbnail_shift_px(
+    reference: Edges | None, picture: bytes, width_px: int
+) -> tuple[float, float] | None:
+    """Return what `shift_px` gives for a thumbnail; None without a reference."""
+    return None if reference is None else shift_px(reference, _edges_of(picture), width_px)
+
+
+def reference_text(reference: Edges | None) -> str:
+    """Write a reference as text; empty for a camera without a fixed view."""
+    if reference is None:
+        return ""
+    return base64.b64encode(encode_png(reference[..., None])).decode("ascii")
+
+
+def read_reference(text: str) -> Edges | None:
+    """Read what `reference_text` wrote."""
+    return decode(base64.b64decode(text)).pixels[..., 0] if text else None
 
 
 def reference_edges(maps: Sequence[Edges]) -> Edges:
@@ -82,6 +142,10 @@ def shift_px(reference: Edges, edges: Edges, width_px: int) -> tuple[float, floa
     if seen.mean() < _ENOUGH_EDGES * fixed.mean():
         return None
     return float(width_px), 0.0
+
+
+def _edges_of(picture: bytes) -> Edges:
+    return edge_map(decode(picture).pixels)
 
 
 def _likeness(one: NDArray[Any], other: NDArray[Any]) -> float:

@@ -1,0 +1,388 @@
+"""Judge every frame: quality, duplicates, a moved camera.
+
+Reads: frames
+Writes: issues, quality
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import itertools
+import json
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
+from functools import partial
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from pydantic import Field
+
+from besana import catalog as tables
+from besana.catalog import insert
+from besana.engines import Engine
+from besana.images.guard import Bounds
+from besana.images.judge import JUDGED, Rules
+from besana.images.look import FrameJob, Looks, died, look_partition
+from besana.images.population import Population
+from besana.images.shift import (
+    FEWEST_FOR_REFERENCE,
+    read_reference,
+    reference_of,
+    reference_text,
+    thumbnail_shift_px,
+)
+from besana.progress import track
+from besana.storage import read_original
+from besana.web.contact_sheet import FrameToShow, frame_pictures
+from besana.web.report_page import open_report
+from besana.workspace import Picture, Pictures, Report, Table, Workspace
+
+EXAMPLE = "besana clean farm --blur-below 40"
+
+_PARTITION = 64
+_REFERENCE_POOL = 600
+_REFERENCE = "clean.reference/"
+_JUDGED_STATE = "clean.judged"
+_THRESHOLDS = ("dark_below", "overexposed_above", "blur_below", "low_information_below")
+_HIGHEST_IS_WORST = frozenset({"overexposed", "camera_moved"})
+
+
+class Config(Rules, Bounds):
+    """Settings of `clean`."""
+
+    pictures: int = Field(
+        default=12, ge=0, le=100, description="Worst pictures of each kind on the report's page."
+    )
+    max_dropped_share: float = Field(
+        default=0.5, ge=0, le=1, description="Share of dropped frames above which the run fails."
+    )
+
+    def bounds(self) -> Bounds:
+        """Return what decoding one picture may cost."""
+        return Bounds(**self.model_dump(include=set(Bounds.model_fields)))
+
+
+def run(workspace: Workspace, config: Config | None = None, engine: Engine | None = None) -> Report:
+    """Look once at every new frame, then judge all frames by what was measured.
+
+    Memory: about 40 bytes a frame in the driver, one picture in each worker.
+
+    Args:
+        workspace: Where the frames are.
+        config: Settings; None means those of the workspace.
+        engine: Where the looking runs; None means the workspace's engine.
+    """
+    config = config or workspace.settings("clean", Config)
+    engine = engine or workspace.open_engine()
+    with open_report(
+        workspace, "clean", config, max_dropped_share=config.max_dropped_share
+    ) as report:
+        _forget_refusals(workspace, config)
+        new = _look(workspace, config, engine, report)
+        if _property(workspace, _JUDGED_STATE) != _state(workspace, config):
+            _judge(workspace, config, report, new)
+            _describe(workspace, config, engine, report)
+        report.peak_memory_bytes = engine.peak_memory_bytes
+    return report
+
+
+def _issue(
+    frame_id: str, kind: str, blocks: bool, detail: str | None, score: float | None = None
+) -> dict[str, Any]:
+    return {
+        "frame_id": frame_id,
+        "kind": kind,
+        "stage": "clean",
+        "blocks": blocks,
+        "score": score,
+        "detail": detail,
+        "found_at": dt.datetime.now(dt.UTC),
+    }
+
+
+def _forget_refusals(workspace: Workspace, config: Config) -> None:
+    """Look again at frames that were missing, and at all refused ones if settings changed."""
+    issues = tables.issues.c
+    decoding = {
+        "limits": config.limits().model_dump(),
+        "bounds": config.bounds().model_dump(),
+        "cameras": {
+            name: [camera.scale, camera.depth_bits] for name, camera in workspace.cameras.items()
+        },
+    }
+    value = json.dumps(decoding, sort_keys=True)
+    refused = (issues.stage == "clean") & issues.blocks & issues.kind.not_in(JUDGED)
+    if _property(workspace, "clean.decoding") == value:
+        refused &= issues.kind == "missing"
+    with workspace.catalog.transaction() as connection:
+        connection.execute(sa.delete(tables.issues).where(refused))
+        _set_property(connection, "clean.decoding", value)
+
+
+def _property(workspace: Workspace, key: str) -> str | None:
+    properties = tables.properties.c
+    value: str | None = workspace.catalog.scalar(
+        sa.select(properties.value).where(properties.key == key)
+    )
+    return value
+
+
+def _set_property(connection: sa.Connection, key: str, value: str) -> None:
+    properties = tables.properties
+    connection.execute(sa.delete(properties).where(properties.c.key == key))
+    insert(connection, properties, [{"key": key, "value": value}])
+
+
+def _look(workspace: Workspace, config: Config, engine: Engine, report: Report) -> array[int]:
+    """Look at all new frames, first at some of each new camera for its reference."""
+    total = workspace.catalog.count(_work())
+    read = partial(read_original, workspace.frames)
+    look = partial(look_partition, read=read, limits=config.limits(), bounds=config.bounds())
+    new, busy_s, started = array("Q"), 0.0, time.perf_counter()
+    known = _references(workspace)
+    without_reference = set(workspace.catalog.counted(tables.frames)) - set(known)
+    with track("clean", total) as advance:
+        for partitions in (_first_partitions(workspace, without_reference), _partitions(workspace)):
+            for summary in engine.map(look, partitions, on_death=died):
+                _store(workspace, summary)
+                _count(report, summary)
+                new.extend(_number(row["frame_id"]) for row in summary.quality)
+                busy_s += summary.busy_s
+                without_reference |= summary.with_thumbnails
+                advance(len(summary.quality) + summary.dropped.total())
+            _make_references(workspace, sorted(without_reference))
+    if report.counts_in:
+        seconds = time.perf_counter() - started
+        report.fact("frames_per_s", round(report.counts_in / seconds, 1))
+        report.fact("frames_per_s_and_worker", round(report.counts_in / max(busy_s, 1e-9), 1))
+    return new
+
+
+def _count(report: Report, summary: Looks) -> None:
+    report.count_in(len(summary.quality) + summary.dropped.total())
+    for kind, count in summary.dropped.items():
+        report.drop(kind, count)
+
+
+def _work(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Select the frames that nobody looked at and that nothing keeps out."""
+    frames, quality, issues = tables.frames.c, tables.quality.c, tables.issues.c
+    looked_at = sa.exists().where(quality.frame_id == frames.id)
+    kept_out = sa.exists().where(issues.frame_id == frames.id, issues.blocks)
+    return sa.select(frames.id, frames.camera, frames.bands).where(
+        ~looked_at, ~kept_out, *conditions
+    )
+
+
+def _first_partitions(workspace: Workspace, cameras: Iterable[str]) -> Iterator[list[FrameJob]]:
+    """Yield the first frames of cameras whose reference nobody made yet."""
+    for camera in sorted(cameras):
+        select = _work(_of_camera(tables.frames.c.id, camera)).order_by(tables.frames.c.id)
+        yield from _jobs(workspace, workspace.catalog.rows(select.limit(_REFERENCE_POOL)), {})
+
+
+def _partitions(workspace: Workspace) -> Iterator[list[FrameJob]]:
+    references = _references(workspace)
+    for page in workspace.catalog.pages(_work(), [tables.frames.c.id]):
+        yield from _jobs(workspace, page, references)
+
+
+def _jobs(
+    workspace: Workspace,
+    rows: Iterable[Any],
+    references: Mapping[str, Mapping[str, Any]],
+) -> Iterator[list[FrameJob]]:
+    """Yield partitions of one camera each."""
+    for name, group in itertools.groupby(rows, key=lambda row: row.camera):
+        camera, own = workspace.camera(name), references.get(name, {})
+        jobs = (FrameJob(row.id, row.bands, camera, own) for row in group)
+        while partition := list(itertools.islice(jobs, _PARTITION)):
+            yield partition
+
+
+def _of_camera(column: sa.ColumnElement[str], camera: str) -> sa.ColumnElement[bool]:
+    """Select ids of one camera by their beginning, which the primary key's index knows."""
+    return (column >= f"{camera}/") & (column < f"{camera}0")  # "0" follows "/"
+
+
+def _number(frame_id: str) -> int:
+    return int.from_bytes(hashlib.blake2b(frame_id.encode(), digest_size=8).digest(), "little")
+
+
+def _store(workspace: Workspace, summary: Looks) -> None:
+    with workspace.catalog.transaction() as connection:
+        insert(connection, tables.quality, summary.quality)
+        insert(connection, tables.issues, [_issue(*flag) for flag in summary.flags])
+
+
+def _references(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """Read the references: camera, then light; None where the view is not fixed."""
+    properties = tables.properties.c
+    select = sa.select(properties.key, properties.value)
+    references: dict[str, dict[str, Any]] = {}
+    for row in workspace.catalog.rows(select.where(properties.key.startswith(_REFERENCE))):
+        light, _, camera = row.key.removeprefix(_REFERENCE).partition("/")
+        references.setdefault(camera, {})[light] = read_reference(row.value)
+    return references
+
+
+def _make_references(workspace: Workspace, cameras: Iterable[str]) -> None:
+    """Make references where enough thumbnails lie, and measure the shift of those frames."""
+    quality = tables.quality.c
+    for camera in cameras:
+        of_camera = _of_camera(quality.frame_id, camera) & quality.thumbnail.is_not(None)
+        counts = sa.select(quality.light, sa.func.count()).where(of_camera).group_by(quality.light)
+        for light, count in map(tuple, workspace.catalog.rows(counts)):
+            if count >= FEWEST_FOR_REFERENCE:
+                _make_reference(workspace, camera, light, of_camera & (quality.light == light))
+
+
+def _make_reference(
+    workspace: Workspace, camera: str, light: str, where: sa.ColumnElement[bool]
+) -> None:
+    """Store a camera's reference and the shifts, and drop the thumbnails, all or nothing."""
+    quality = tables.quality
+    select = sa.select(quality.c.frame_id, quality.c.width_px, quality.c.thumbnail).where(where)
+    pages = workspace.catalog.pages(select, [quality.c.frame_id], _REFERENCE_POOL)
+    reference, values = None, []
+    for number, page in enumerate(pages):
+        if number == 0:
+            reference = reference_of([row.thumbnail for row in page])
+        for row in page:
+            shift = thumbnail_shift_px(reference, row.thumbnail, row.width_px) or (None, None)
+            values.append({"id": row.frame_id, "x": shift[0], "y": shift[1]})
+    update = (
+        sa.update(quality)
+        .where(quality.c.frame_id == sa.bindparam("id"))
+        .values(shift_x_px=sa.bindparam("x"), shift_y_px=sa.bindparam("y"), thumbnail=None)
+    )
+    with workspace.catalog.transaction() as connection:
+        connection.execute(update, values)
+        _set_property(connection, f"{_REFERENCE}{light}/{camera}", reference_text(reference))
+
+
+def _judge(workspace: Workspace, config: Config, report: Report, new: array[int]) -> None:
+    """Bring the issues in line with the measured figures; count new frames out or dropped."""
+    population = Population()
+    for page in _measured(workspace):
+        for row in page:
+            population.add(row)
+    cameras = workspace.cameras
+    judgement = population.judgement(
+        config, {name: camera.frame_interval_s for name, camera in cameras.items()}
+    )
+    rows = [(*key, *astuple(limits)) for key, limits in sorted(judgement.limits.items())]
+    report.add(Table("Thresholds", ("camera", "light", *_THRESHOLDS), rows[:1000]))
+    numbers = np.sort(np.array(new, dtype=np.uint64))
+    for page in _measured(workspace):
+        found = [
+            _issue(row.frame_id, kind, kind in config.blocking, detail, score)
+            for row in page
+            for kind, score, detail in judgement.issues(row)
+        ]
+        _write_differences(workspace, page[0].frame_id, page[-1].frame_id, found)
+        _count_new(report, page, found, numbers)
+    state = _state(workspace, config)
+    with workspace.catalog.transaction() as connection:
+        _set_property(connection, _JUDGED_STATE, state)
+
+
+def _state(workspace: Workspace, config: Config) -> str:
+    """Describe everything that the issues follow from, and how many of them there are."""
+    issues = workspace.catalog.counted(tables.issues)
+    return json.dumps(
+        [
+            config.model_dump(include=set(Rules.model_fields)),
+            {name: camera.frame_interval_s for name, camera in workspace.cameras.items()},
+            workspace.catalog.counted(tables.quality),
+            {kind: count for kind, count in issues.items() if kind in JUDGED},
+        ],
+        sort_keys=True,
+    )
+
+
+def _measured(workspace: Workspace) -> Iterator[list[sa.Row[Any]]]:
+    frames, quality = tables.frames.c, tables.quality.c
+    figures = [column for column in quality if column.name != "thumbnail"]
+    select = sa.select(*figures, frames.camera, frames.captured_at, frames.sha256)
+    return workspace.catalog.pages(select.where(frames.id == quality.frame_id), [quality.frame_id])
+
+
+def _write_differences(
+    workspace: Workspace, first_id: str, last_id: str, wanted: Sequence[dict[str, Any]]
+) -> None:
+    """Make the judged issues of a range of frames be the wanted ones."""
+    issues = tables.issues
+    here = issues.c.frame_id.between(first_id, last_id) & (issues.c.stage == "clean")
+    select = sa.select(issues).where(here, issues.c.kind.in_(JUDGED))
+    there = {tuple(row)[:-1] for row in workspace.catalog.rows(select)}
+    new = [row for row in wanted if tuple(row.values())[:-1] not in there]
+    kept = {tuple(row.values())[:-1] for row in wanted}
+    gone = [{"f": row[0], "k": row[1]} for row in there - kept]
+    if not new and not gone:
+        return
+    delete = sa.delete(issues).where(
+        issues.c.frame_id == sa.bindparam("f"), issues.c.kind == sa.bindparam("k")
+    )
+    with workspace.catalog.transaction() as connection:
+        if gone:
+            connection.execute(delete, gone)
+        insert(connection, issues, new)
+
+
+def _count_new(
+    report: Report,
+    page: Sequence[sa.Row[Any]],
+    found: Sequence[Mapping[str, Any]],
+    numbers: NDArray[np.uint64],
+) -> None:
+    """Count frames that were looked at in this run: out, or dropped by what blocks them."""
+    blocked = {row["frame_id"]: row["kind"] for row in reversed(found) if row["blocks"]}
+    here = np.array([_number(row.frame_id) for row in page], dtype=np.uint64)
+    for row, is_new in zip(page, np.isin(here, numbers), strict=True):
+        if not is_new:
+            continue
+        if row.frame_id in blocked:
+            report.drop(blocked[row.frame_id])
+        else:
+            report.count_out()
+
+
+def _describe(workspace: Workspace, config: Config, engine: Engine, report: Report) -> None:
+    """Show how many frames have each issue, and the worst of each kind."""
+    counted = workspace.catalog.counted(tables.issues)
+    table = [
+        (kind, count, kind in config.blocking if kind in JUDGED else None)
+        for kind, count in counted.items()
+    ]
+    report.add(Table("Issues", ("issue", "frames", "blocks"), table))
+    worst = {kind: _worst(workspace, kind, config.pictures) for kind in JUDGED if kind in counted}
+    frames = {row.id: row for rows in worst.values() for row in rows}
+    shown = frame_pictures(
+        workspace,
+        [FrameToShow(row.id, row.bands, workspace.camera(row.camera)) for row in frames.values()],
+        engine,
+        config.limits(),
+    )
+    for kind, rows in worst.items():
+        items = [Picture(shown[row.id], _caption(row)) for row in rows if row.id in shown]
+        report.add(Pictures(f"Worst frames: {kind}", items))
+
+
+def _worst(workspace: Workspace, kind: str, count: int) -> list[Any]:
+    frames, issues = tables.frames, tables.issues.c
+    order = issues.score.desc() if kind in _HIGHEST_IS_WORST else issues.score
+    select = sa.select(frames, issues.score, issues.detail).where(
+        issues.kind == kind, issues.stage == "clean", issues.frame_id == frames.c.id
+    )
+    return workspace.catalog.rows(select.order_by(order, frames.c.id).limit(count))
+
+
+def _caption(row: Any) -> str:
+    score = "" if row.score is None else f" · {row.score:.3g}"
+    return f"{row.id}{score}" + (f" · {row.detail}" if row.detail else "")
