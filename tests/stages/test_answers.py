@@ -343,9 +343,9 @@ def test_a_version_that_predicted_nothing_is_an_error(barn: Barn) -> None:
 
 def test_labels_can_be_added_up_too(barn: Barn) -> None:
     rows = []
-    for at in whole_days(1):
-        frame = frame_row("barn", at)
-        barn.workspace.catalog.insert(tables.frames, [frame])
+    frames = [(at, frame_row("barn", at)) for at in whole_days(1)]
+    barn.workspace.catalog.insert(tables.frames, [frame for _, frame in frames])
+    for at, frame in frames:
         rows += [
             {
                 "id": f"{frame['id']}{who}",
@@ -415,7 +415,7 @@ def test_interval_of_a_share_covers_the_truth(tmp_path: Path) -> None:
 
     rng = np.random.default_rng(4)
     covered = {1: 0, 10: 0}
-    fields = 200
+    fields = 60
     for _ in range(fields):
         weed = np.repeat(rng.random(40) < 0.3, 10)
         for block in covered:
@@ -509,3 +509,18 @@ def test_hours_of_the_simulated_barn_are_near_its_truth(tmp_path: Path) -> None:
         for state in ("lying", "standing", "empty"):
             assert float(row[f"{state}_hours"]) == pytest.approx(truth[state], abs=0.5)
         assert float(row["unknown_hours"]) == 0
+
+
+def test_an_alias_is_looked_up_in_the_registry(barn: Barn) -> None:
+    pytest.importorskip("mlflow")
+    from besana.registry import CHAMPION, open_registry
+
+    barn.see_often((at, {"bed-1": "lying", "bed-2": "empty"}) for at in whole_days(1))
+    registry = open_registry(barn.workspace)
+    version = registry.register("beds", "models/{version}", run="a", mlflow_run="", tags={})
+    with pytest.raises(NotReadyError, match="champion"):
+        barn.answer(version="champion")
+
+    registry.set_alias(version, CHAMPION)
+
+    assert barn.answer(version="champion").facts["model"] == "beds 1"

@@ -63,6 +63,9 @@ class Config(Settings):
     version: str = Field(
         default="champion", description="Version of the model: a number, champion or challenger."
     )
+    tracking_uri: str = Field(
+        default="", description="MLflow server; empty: MLFLOW_TRACKING_URI or the workspace's own."
+    )
     kind: Literal["auto", "time", "area"] = Field(
         default="auto",
         description="Hours of regions, or shares of an area; auto: area for a grid of tiles, for"
@@ -178,7 +181,9 @@ def _model_name(workspace: Workspace, config: Config) -> str:
 def _version(workspace: Workspace, model: str, config: Config) -> int:
     if config.version.isdecimal():
         return int(config.version)
-    raise NotFoundError("no registry yet")
+    from besana.registry import open_registry
+
+    return open_registry(workspace, config.tracking_uri).version(model, config.version).number
 
 
 def _card(workspace: Workspace, model: str, version: int) -> dict[str, Any]:

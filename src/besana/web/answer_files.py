@@ -266,7 +266,7 @@ class AreaAnswers:
             if plots:
                 from besana.web.plot_files import file_name, save_shares
 
-                name = f"share-{file_name(f'{camera} {day}'.strip())}"
+                name = "-".join(filter(None, ["share", file_name(camera), day]))
                 paths += save_shares(shares, folder, name, language)
         columns = [
             "camera",
