@@ -511,6 +511,7 @@ def test_hours_of_the_simulated_barn_are_near_its_truth(tmp_path: Path) -> None:
         assert float(row["unknown_hours"]) == 0
 
 
+@pytest.mark.slow
 def test_an_alias_is_looked_up_in_the_registry(barn: Barn) -> None:
     pytest.importorskip("mlflow")
     from besana.registry import CHAMPION, open_registry

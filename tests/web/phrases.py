@@ -45,7 +45,14 @@ def shown_phrases() -> dict[str, set[str]]:
     for path in sorted((PACKAGE / "web" / "templates").iterdir()):
         for phrase in re.findall(r'"([^"]+)"\|say(?:_svg)?\b', path.read_text("utf-8")):
             found.setdefault(phrase, set()).add(path.name)
-    return {phrase: places for phrase, places in found.items() if re.search("[A-Za-z]", phrase)}
+    return {phrase: places for phrase, places in found.items() if _can_be_told(phrase)}
+
+
+def _can_be_told(phrase: str) -> bool:
+    """Leave out what has no words, and keys that are put together while the program runs."""
+    return bool(re.search("[A-Za-z]", phrase)) and not re.fullmatch(
+        r"[a-z0-9_]*\{\}[a-z0-9_{}]*", phrase
+    )
 
 
 def _module_phrases(module: ast.Module) -> Iterator[tuple[str, int]]:
@@ -59,9 +66,10 @@ def _module_phrases(module: ast.Module) -> Iterator[tuple[str, int]]:
         for value in values[name]:
             yield from ((phrase, value.lineno) for phrase in _phrases(value, values))
     ours = METHODS | _imported(module)
+    shown = {name: SHOWN[name] for name in ours} | _passing_on(module, ours)
     for node in ast.walk(module):
         if isinstance(node, ast.Call):
-            for argument in _shown_arguments(node, ours):
+            for argument in _shown_arguments(node, shown):
                 yield from ((phrase, node.lineno) for phrase in _phrases(argument, values))
 
 
@@ -75,10 +83,30 @@ def _imported(module: ast.Module) -> set[str]:
     }
 
 
-def _shown_arguments(call: ast.Call, ours: set[str]) -> Iterator[ast.expr]:
+def _passing_on(module: ast.Module, ours: set[str]) -> dict[str, dict[int, str]]:
+    """Find the module's own functions that show what they are given."""
+    found: dict[str, dict[int, str]] = {}
+    for function in ast.walk(module):
+        if isinstance(function, ast.FunctionDef):
+            calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+            shown = {name: SHOWN[name] for name in ours}
+            used = {
+                name.id
+                for call in calls
+                for argument in _shown_arguments(call, shown)
+                for name in ast.walk(argument)
+                if isinstance(name, ast.Name)
+            }
+            places = {i: a.arg for i, a in enumerate(function.args.args) if a.arg in used}
+            if places and function.name not in SHOWN:
+                found[function.name] = places
+    return found
+
+
+def _shown_arguments(call: ast.Call, ours: dict[str, dict[int, str]]) -> Iterator[ast.expr]:
     is_method = isinstance(call.func, ast.Attribute)
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    shown = SHOWN.get(name, {}) if name in ours and is_method == (name in METHODS) else {}
+    shown = ours.get(name, {}) if is_method == (name in METHODS) else {}
     for position, argument in enumerate(call.args):
         if position in shown:
             yield argument

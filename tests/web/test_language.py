@@ -9,17 +9,25 @@ from phrases import shown_phrases
 
 from besana.stages import STAGES
 from besana.web.answer_files import POSTURES
-from besana.web.language import SPANISH, english, known, text
+from besana.web.language import SPANISH, english, known, stage_name, text
 from besana.web.values import number_text, value_text
 
 # Keys that are made while the program runs, so that nobody finds them in the source.
-MADE = [f"{posture}_hours" for posture in POSTURES] + ["unknown", "other", "day", "ir"]
+MADE = [
+    *(f"{posture}_hours" for posture in POSTURES),
+    *("unknown", "other", "day", "ir", "train", "validation", "test", "left_out"),
+    *("accuracy", "balanced_accuracy", "macro_f1", "precision_share", "recall_low_share"),
+    *("accuracy_share", "balanced_accuracy_share", "macro_f1_share", "day_share", "ir_share"),
+    *("dark_below", "overexposed_above", "blur_below", "low_information_below"),
+    *("folder", "classes", "bands", "agriculture_vision", "name", "exif", "modified", "none"),
+]
 
 
 def test_every_phrase_of_a_page_has_spanish() -> None:
     places = shown_phrases()
     for name, header in STAGES.items():
-        places[name] = places[header] = {"stages/__init__.py"}
+        places[header] = {"stages/__init__.py"}
+        assert stage_name(name, "es") not in (name, stage_name(name, "en")), name
     places |= {key: {"made at run time"} for key in MADE}
     missing = {phrase: sorted(where) for phrase, where in places.items() if not known(phrase)}
     assert missing == {}, "add them to src/besana/web/spanish.toml"
@@ -58,7 +66,7 @@ def test_an_unknown_phrase_stays_as_it_is() -> None:
     ("key", "expected"),
     [
         ("peak_memory_bytes", "Peak memory"),
-        ("frames_per_s", "Frames"),
+        ("rows_per_s", "Rows"),
         ("near_duplicate", "Near duplicate"),
         ("bright_share", "Bright"),
         ("ir", "Infrared"),

@@ -276,7 +276,7 @@ class AreaAnswers:
             "low_share",
             "high_share",
             "tiles",
-            "blocks",
+            "block_count",
         ]
         note = (
             "Share of the area, with the interval in which it would fall on ground of the same "

@@ -37,13 +37,13 @@ class _Spanish(Mapping[str, str]):
     """Read `spanish.toml` when the first page needs it, not when besana is imported."""
 
     def __getitem__(self, phrase: str) -> str:
-        return _tables()[0][phrase]
+        return _tables()["spanish"][phrase]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_tables()[0])
+        return iter(_tables()["spanish"])
 
     def __len__(self) -> int:
-        return len(_tables()[0])
+        return len(_tables()["spanish"])
 
 
 SPANISH: Mapping[str, str] = _Spanish()
@@ -77,6 +77,12 @@ def text(phrase: str, language: str) -> str:
     return said.format(*(_filled_in(value, language) for value in values))
 
 
+def stage_name(stage: str, language: str) -> str:
+    """Name a stage: `split` is a verb there, and a part of a dataset everywhere else."""
+    found = _tables()["stages"].get(stage) if language == "es" else None
+    return found or text(stage, language)
+
+
 def known(phrase: str) -> bool:
     """Tell whether a phrase, a key or a pattern with `{}` has a Spanish rendering."""
     return phrase in SPANISH or english(phrase) in SPANISH or _match(phrase) is not None
@@ -93,7 +99,7 @@ def english(key: str) -> str:
     >>> english("peak_memory_bytes")
     'Peak memory'
     """
-    named = _tables()[1].get(key)
+    named = _tables()["english"].get(key)
     if named is not None:
         return named
     unit = unit_suffix(key)
@@ -150,10 +156,9 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 
 @cache
-def _tables() -> tuple[dict[str, str], dict[str, str]]:
-    """Read the phrases: Spanish by phrase or key, English by key where `english` is not enough."""
+def _tables() -> dict[str, dict[str, str]]:
+    """Read the phrases: `spanish` by phrase or key, names of `stages`, `english` by key."""
     tables = tomllib.loads((files("besana.web") / "spanish.toml").read_text("utf-8"))
-    spanish = {
-        phrase: words for part in tables["spanish"].values() for phrase, words in part.items()
-    }
-    return spanish, tables["english"]
+    parts = tables["spanish"].values()
+    spanish = {phrase: words for part in parts for phrase, words in part.items()}
+    return {"spanish": spanish, "stages": tables["stages"], "english": tables["english"]}

@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from besana.web.language import LANGUAGES, is_key, known, text, unit_suffix
+from besana.web.language import LANGUAGES, is_key, known, stage_name, text, unit_suffix
 from besana.web.svg import clean_svg
 from besana.web.values import column_decimals, number_text, plain_scalar, value_text
 
@@ -65,6 +65,16 @@ def in_both(english: str, spanish: str) -> Markup:
 def say(phrase: str) -> Markup:
     """Write a phrase of besana or a report's key in both languages."""
     return in_both(*(visible(text(phrase, language)) for language in LANGUAGES))
+
+
+def say_stage(stage: str) -> Markup:
+    """Name a stage in both languages."""
+    return in_both(*(visible(stage_name(stage, language)) for language in LANGUAGES))
+
+
+def say_stage_svg(stage: str) -> Markup:
+    """Name a stage in both languages inside an SVG text."""
+    return _as_tspan(say_stage(stage))
 
 
 def say_svg(phrase: str) -> Markup:
@@ -190,11 +200,13 @@ def _environment() -> Environment:
         ),
         decimals_of=decimals_of,
         is_numeric=is_numeric,
-        text=text,
+        stage_name=stage_name,
     )
     environment.filters.update(
         heading=heading,
         say=say,
+        say_stage=say_stage,
+        say_stage_svg=say_stage_svg,
         say_svg=say_svg,
         value=value,
         value_svg=value_svg,

@@ -28,10 +28,8 @@ markerHeight refX refY orient role aria-hidden aria-label href version
 """
 _KNOWN_ELEMENTS = frozenset(_ELEMENTS.split())
 _KNOWN_ATTRIBUTES = frozenset(_ATTRIBUTES.split())
-_COLOURS = {
-    **dict.fromkeys(("#000000", "#000", "black"), "currentColor"),
-    **dict.fromkeys(("#ffffff", "#fff", "white"), "Canvas"),
-}
+_BLACK = frozenset(("#000000", "#000", "black"))
+_WHITE = frozenset(("#ffffff", "#fff", "white"))
 _REFERENCE = re.compile(r"url\(\s*['\"]?#([^)'\"]+)['\"]?\s*\)")
 _PICTURE = re.compile(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/=\s]*")
 
@@ -40,8 +38,9 @@ def clean_svg(svg: str, prefix: str) -> str:
     """Rewrite a plot so that it can be put into a page.
 
     What is not a known drawing element or attribute is left out, so a name that reached the
-    plot unescaped cannot bring a script along. Black becomes the page's text colour, white its
-    ground and the white sheet of matplotlib goes, so that the plot is legible on a dark page.
+    plot unescaped cannot bring a script along. Black becomes the page's text colour, a white
+    ground the page's, and the white sheet of matplotlib goes: so a plot is legible on a dark
+    page.
 
     Args:
         svg: The plot, as matplotlib or the stage wrote it.
@@ -114,8 +113,15 @@ def _keep(copy: ElementTree.Element, name: str, value: str, prefix: str) -> None
             return
         value = _REFERENCE.sub(lambda found: f"url(#{prefix}{found[1]})", value)
     elif name in ("fill", "stroke"):
-        value = _COLOURS.get(value.lower(), value)
+        value = _page_colour(value.lower(), copy.tag)
     copy.set(name, value)
+
+
+def _page_colour(colour: str, tag: str) -> str:
+    """Let black and the white of a legend's ground follow the page; white letters stay white."""
+    if colour in _BLACK:
+        return "currentColor"
+    return "Canvas" if colour in _WHITE and tag in ("path", "rect") else colour
 
 
 def _keep_font(copy: ElementTree.Element, value: str) -> None:
