@@ -109,7 +109,7 @@ class Loader:
         dtype: Literal["uint8", "uint16"] = "uint8",
         on_error: Literal["raise", "substitute"] = "raise",
         max_dropped_share: float = 0.001,
-        block_bytes: int = 4 << 20,
+        block_bytes: int = 2 << 20,
         window_blocks: int = 32,
         watchdog_s: float = 120.0,
     ) -> None:
@@ -393,7 +393,7 @@ class _Iteration(Iterator[Batch]):
         self._loop = loop
 
     def __next__(self) -> Batch:
-        batch = self._loader._next(self._loop) if self._loader else None
+        batch = None if self._loader is None else self._loader._next(self._loop)
         if batch is None:
             self._loader = None
             raise StopIteration

@@ -39,7 +39,7 @@ class LoaderSettings(Settings):
     dtype: Literal["uint8", "uint16"] = Field("uint8", description="Type of the pixels.")
     on_error: Literal["raise", "substitute"] = Field("raise", description="On a corrupt record.")
     max_dropped_share: float = Field(0.001, ge=0, le=1, description="Corrupt share endured.")
-    block_bytes: int = Field(4 << 20, ge=1, description="Bytes of a block of neighbours.")
+    block_bytes: int = Field(2 << 20, ge=1, description="Bytes of a block of neighbours.")
     window_blocks: int = Field(32, ge=1, description="Blocks that are mixed with each other.")
     watchdog_s: float = Field(120.0, gt=0, description="Seconds without progress endured.")
 
@@ -103,7 +103,7 @@ def plan_memory(
     pixels = _largest_decoded(settings, manifest, positions, augment)
     # Besides its buffers a thread holds a decoded PNG and a picture sampled finer than the target.
     thread = record + (4 * pixels + 4 * height * width * channels) * item
-    ahead = 0 if local else _ahead_bytes(settings, record)
+    ahead = 0 if local else _ahead_bytes(settings, manifest, positions, record)
     for threads in range(settings.threads, 0, -1):
         for slots in range(_MOST_SLOTS, _FEWEST_SLOTS - 1, -1):
             total = slots * slot + threads * thread + ahead
@@ -118,10 +118,17 @@ def plan_memory(
     )
 
 
-def _ahead_bytes(settings: LoaderSettings, record: int) -> int:
+def _ahead_bytes(
+    settings: LoaderSettings, manifest: Manifest, positions: Positions, record: int
+) -> int:
+    """Bound the bytes of segments that are held or on their way."""
     if settings.shuffle != "block":
         return 0
-    return (settings.window_blocks + 1 + READS_AHEAD) * (settings.block_bytes + record)
+    segments = settings.window_blocks + 1 + READS_AHEAD
+    ends = np.zeros(len(manifest.shards), np.int64)
+    last = manifest.offset_bytes[positions].astype(np.int64) + manifest.length_bytes[positions]
+    np.maximum.at(ends, manifest.shard[positions], last)
+    return min(segments * (settings.block_bytes + record), int(ends.sum()))
 
 
 def _largest_decoded(
