@@ -105,6 +105,8 @@ class Training:
             self._epoch(batches, watch, save_in_time)
             self._end_epoch(validate, watch)
             save_in_time()
+        # So that a finished training, killed before its model was written, is not done again.
+        self._save(batches, checkpoints)
         if self._best:
             self.average.load_state_dict(self._best)
         best = position.best_epoch if self._best else position.epoch - 1

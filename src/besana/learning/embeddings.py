@@ -1,0 +1,283 @@
+"""Embeddings: one vector a sample and backbone, written once, found again by the sample's bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from besana.errors import CorruptDataError, NotFoundError
+from besana.shards.loader import Loader
+from besana.storage import Storage
+
+if TYPE_CHECKING:
+    from besana.models.network import Backbone, Built
+    from besana.shards.manifest import Manifest, Positions
+
+Keys = NDArray[np.uint64]
+Vectors = NDArray[np.float16]
+
+_FORMAT = 1
+_INDEX = "index.json"
+_BLOCK_ROWS = 4096
+_BLOCK_S = 60.0
+_STEP = 8192
+
+
+class Block(NamedTuple):
+    """Some samples and their vectors.
+
+    Attributes:
+        keys: (n,) from `sample_keys`.
+        vectors: (n, features) float16.
+    """
+
+    keys: Keys
+    vectors: Vectors
+
+
+class Embeddings:
+    """The vectors of one backbone: numbered Parquet blocks and an index that says how many.
+
+    A block is durable before the index counts it, so a killed writer loses its last block only.
+    Columns: frame_id, region, key, vector.
+
+    Args:
+        storage: Where the blocks lie: `embeddings/<backbone key>`.
+        features: Length of a vector.
+
+    Raises:
+        CorruptDataError: If the index is not whole, or of vectors of another length.
+    """
+
+    def __init__(self, storage: Storage, features: int) -> None:
+        self._storage = storage
+        self.features = features
+        self._rows = self._read_index()
+
+    def __len__(self) -> int:
+        return sum(self._rows)
+
+    def known(self) -> Keys:
+        """Read the keys of all samples that have a vector, sorted; 8 bytes a sample."""
+        parts = [self._read(number, ["key"])["key"] for number in range(len(self._rows))]
+        keys = [part.to_numpy() for part in parts]
+        return np.unique(np.concatenate([*keys, np.empty(0, np.uint64)]))
+
+    def blocks(self) -> Iterator[Block]:
+        """Walk over all blocks; a sample that was embedded twice appears twice."""
+        for number in range(len(self._rows)):
+            table = self._read(number, ["key", "vector"])
+            flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            yield Block(table["key"].to_numpy(), flat.reshape(-1, self.features))
+
+    def add(self, identities: Sequence[dict[str, Any]], keys: Keys, vectors: Vectors) -> None:
+        """Write one more block, durable on return.
+
+        Args:
+            identities: `frame_id` and `region` of each sample.
+            keys: (n,) from `sample_keys`.
+            vectors: (n, features).
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        flat = pa.array(vectors.astype(np.float16).ravel())
+        table = pa.table(
+            {
+                "frame_id": [row["frame_id"] for row in identities],
+                "region": [row["region"] for row in identities],
+                "key": keys,
+                "vector": pa.FixedSizeListArray.from_arrays(flat, self.features),
+            }
+        )
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        self._storage.write(_block(len(self._rows)), sink.getbuffer())
+        self._rows.append(len(keys))
+        index = {"format": _FORMAT, "features": self.features, "rows": self._rows}
+        self._storage.write(_INDEX, json.dumps(index).encode())
+
+    def _read(self, number: int, columns: list[str]) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        data = self._storage.read(_block(number))
+        try:
+            return pq.read_table(io.BytesIO(data), columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise CorruptDataError(
+                f"Embeddings '{_block(number)}' in {self._storage.url} are corrupt: {error}.",
+                f"Delete the folder {self._storage.url}; it is made again.",
+            ) from None
+
+    def _read_index(self) -> list[int]:
+        try:
+            index = json.loads(self._storage.read(_INDEX))
+            rows = [int(count) for count in index["rows"]]
+        except NotFoundError:
+            return []
+        except (ValueError, TypeError, KeyError):
+            index, rows = {}, []
+        if index.get("format") != _FORMAT or index.get("features") != self.features:
+            raise CorruptDataError(
+                f"'{_INDEX}' in {self._storage.url} is not an index of {self.features} features.",
+                f"Delete the folder {self._storage.url}; it is made again.",
+            )
+        return rows
+
+
+def backbone_key(backbone: Backbone, built: Built, seed: int = 0) -> str:
+    """Name a backbone's folder: readable, and different for anything that changes a vector."""
+    import torch
+
+    origin = {
+        "name": backbone.name,
+        "options": dict(backbone.options or {}),
+        "weights": built.weights.sha256 or f"random {seed}",
+        "preprocessing": built.preprocessing.model_dump(),
+        "format": _FORMAT,
+        "torch": torch.__version__.split(".")[0],
+    }
+    digest = hashlib.sha256(json.dumps(origin, sort_keys=True, default=str).encode()).hexdigest()
+    name = backbone.name.rpartition("/")[2]
+    return f"{name}-{built.preprocessing.size_px}px-{digest[:8]}"
+
+
+def sample_keys(identities: Sequence[dict[str, Any]], crc32c: NDArray[np.uint32]) -> Keys:
+    """Name samples by 64 bits of who they are and what their bytes are.
+
+    Args:
+        identities: `frame_id` and `region` of each sample.
+        crc32c: (n,) CRC32C of each record's data, as in the manifest.
+    """
+    digests = b"".join(
+        hashlib.blake2b(
+            f"{row['frame_id']}/{row['region']}/{crc:08x}".encode(), digest_size=8
+        ).digest()
+        for row, crc in zip(identities, crc32c.tolist(), strict=True)
+    )
+    return np.frombuffer(digests, np.uint64)
+
+
+def manifest_keys(manifest: Manifest, positions: Positions) -> Keys:
+    """Name some samples of a manifest, a stretch at a time."""
+    parts = [np.empty(0, np.uint64)]
+    for start in range(0, len(positions), _STEP):
+        step = positions[start : start + _STEP]
+        parts.append(sample_keys(manifest.identities(step), manifest.crc32c[step]))
+    return np.concatenate(parts)
+
+
+def embed(
+    embeddings: Embeddings,
+    built: Built,
+    manifest: Manifest,
+    positions: Positions,
+    shards: Storage,
+    *,
+    device: str = "cpu",
+    batch_size: int = 64,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> list[str]:
+    """Embed those of some samples that have no vector yet.
+
+    Args:
+        embeddings: Where the vectors go.
+        built: The backbone.
+        manifest: What lies where.
+        positions: The samples, as positions in the manifest.
+        shards: Where the shards lie.
+        device: Where to compute.
+        batch_size: Samples at a time.
+        advance: Called with the number of samples that are done.
+
+    Returns:
+        One sentence for each record that could not be used.
+    """
+    missing = ~np.isin(manifest_keys(manifest, positions), embeddings.known())
+    advance(int((~missing).sum()))
+    todo = positions[missing]
+    if not len(todo):
+        return []
+    pending = _Pending(embeddings)
+    with Loader(
+        manifest,
+        None,
+        min(batch_size, len(todo)),
+        built.preprocessing.size_px,
+        shards,
+        positions=todo,
+        shuffle="none",
+        on_error="substitute",
+    ) as loader:
+        embedder = Embedder(built, device)
+        for batch in loader:
+            index = batch.index[batch.valid]
+            identities = manifest.identities(index)
+            keys = sample_keys(identities, manifest.crc32c[index])
+            pending.add(identities, keys, embedder.vectors(batch.images)[batch.valid])
+            advance(int((batch.index >= 0).sum()))
+        pending.flush()
+        return loader.dropped()
+
+
+class Embedder:
+    """Compute vectors with a frozen backbone.
+
+    Args:
+        built: The backbone.
+        device: Where to compute.
+    """
+
+    def __init__(self, built: Built, device: str) -> None:
+        self._network = built.network.to(device).eval()
+        self._preprocessing, self._device = built.preprocessing, device
+
+    def vectors(self, images: NDArray[np.uint8]) -> Vectors:
+        """Embed pictures of the network's size, (n, size_px, size_px, channels) uint8."""
+        import torch
+
+        from besana.models.network import features
+
+        with torch.inference_mode():
+            inputs = self._preprocessing.normalise(torch.from_numpy(images).to(self._device))
+            found = features(self._network, inputs).float().clamp(-65504, 65504)
+        return found.to(torch.float16).cpu().numpy()
+
+
+class _Pending:
+    """Vectors on their way into a block."""
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        self._embeddings = embeddings
+        self._identities: list[dict[str, Any]] = []
+        self._keys: list[Keys] = []
+        self._vectors: list[Vectors] = []
+        self._since = time.monotonic()
+
+    def add(self, identities: Sequence[dict[str, Any]], keys: Keys, vectors: Vectors) -> None:
+        self._identities += identities
+        self._keys.append(keys)
+        self._vectors.append(vectors)
+        late = time.monotonic() - self._since >= _BLOCK_S
+        if len(self._identities) >= _BLOCK_ROWS or late:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._identities:
+            self._embeddings.add(
+                self._identities, np.concatenate(self._keys), np.concatenate(self._vectors)
+            )
+        self._identities, self._keys, self._vectors = [], [], []
+        self._since = time.monotonic()
+
+
+def _block(number: int) -> str:
+    return f"{number:06d}.parquet"

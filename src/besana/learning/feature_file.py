@@ -1,0 +1,96 @@
+"""The vectors of one dataset in its own order, on disk, read in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from besana.learning.embeddings import Embeddings, manifest_keys
+
+if TYPE_CHECKING:
+    from besana.shards.manifest import Manifest, Positions
+
+_ROWS = 8192
+
+
+class FeatureFile:
+    """Vectors of some samples as one file of float16; at most one block is in memory.
+
+    Args:
+        path: The file, made by `gather`.
+        features: Length of a vector.
+        found: (n,) whether a sample has a vector; the others are left out by readers.
+    """
+
+    def __init__(self, path: Path, features: int, found: NDArray[np.bool_]) -> None:
+        self._path, self.features, self.found = path, features, found
+
+    def rows(self, chosen: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Read the vectors of some samples, given in rising order, into memory."""
+        values = np.empty((len(chosen), self.features), np.float32)
+        for start in range(0, len(self.found), _ROWS):
+            first, last = np.searchsorted(chosen, (start, start + _ROWS))
+            if last > first:
+                block = self._read(start, min(start + _ROWS, len(self.found)))
+                values[first:last] = block[chosen[first:last] - start]
+        return values
+
+    def blocks(
+        self, targets: NDArray[np.float32]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Walk over the vectors that were found, beside their targets, (n, classes)."""
+        for start in range(0, len(self.found), _ROWS):
+            stop = min(start + _ROWS, len(self.found))
+            found = self.found[start:stop]
+            if found.any():
+                yield self._read(start, stop)[found], targets[start:stop][found]
+
+    def _read(self, start: int, stop: int) -> NDArray[np.float32]:
+        item = np.dtype(np.float16).itemsize * self.features
+        flat = np.fromfile(
+            self._path, np.float16, (stop - start) * self.features, offset=start * item
+        )
+        return flat.reshape(-1, self.features).astype(np.float32)
+
+
+def gather(
+    embeddings: Embeddings, manifest: Manifest, positions: Positions, path: Path
+) -> FeatureFile:
+    """Copy the vectors of some samples into one file, in the samples' order.
+
+    Args:
+        embeddings: Where the vectors are; those that are missing stay missing.
+        manifest: What the positions mean.
+        positions: The samples.
+        path: The file to write.
+    """
+    keys = manifest_keys(manifest, positions)
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    found = np.zeros(len(keys), np.bool_)
+    item = np.dtype(np.float16).itemsize * embeddings.features
+    with path.open("wb") as file:
+        file.truncate(len(keys) * item)
+        for block in embeddings.blocks():
+            place = np.searchsorted(ordered, block.keys)
+            here = place < len(keys)
+            here[here] = ordered[place[here]] == block.keys[here]
+            rows, vectors = order[place[here]], block.vectors[here]
+            for first, run in _runs(rows):
+                file.seek(int(rows[first]) * item)
+                file.write(vectors[first : first + run].tobytes())
+            found[rows] = True
+    return FeatureFile(path, embeddings.features, found)
+
+
+def _runs(rows: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
+    """Cut row numbers into stretches that follow each other: (first index, length)."""
+    if not len(rows):
+        return
+    starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
+    for first, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+        yield int(first), int(stop - first)
