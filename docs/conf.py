@@ -3,11 +3,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from besana import __version__  # noqa: E402  # after the path
+from besana import __version__  # after the path
 
 project = "besana"
 author = "The besana authors"
-copyright = author  # noqa: A001  # the name is Sphinx's
+copyright = author  # the name is Sphinx's
 release = version = __version__
 extensions = ["myst_parser", "generated"]
 exclude_patterns = ["_build"]

@@ -125,7 +125,7 @@ def _command(verb: str) -> Callable[..., None]:
 
 def _farm(module: types.ModuleType) -> inspect.Parameter:
     default = getattr(module, "FARM", ".")
-    annotation = Annotated[Path, typer.Argument(help=_FARM_HELP, metavar="[FARM]")]
+    annotation = Annotated[Path, typer.Argument(help=_FARM_HELP, metavar="FARM")]
     return inspect.Parameter(
         "farm", inspect.Parameter.KEYWORD_ONLY, default=Path(default), annotation=annotation
     )
@@ -146,7 +146,7 @@ def _parameter(name: str, field: FieldInfo, *, positional: bool = False) -> insp
     kind = str if _is_table(field) else _option_type(field.annotation)
     flag = _flag(name, field)
     info = (
-        typer.Argument(help=text, show_default=False)
+        typer.Argument(help=text, show_default=False, metavar=name.upper())
         if positional
         else typer.Option(flag, help=text, show_default=False)
     )

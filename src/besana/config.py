@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -99,7 +99,8 @@ def _config_error(model: type[Settings], error: ErrorDetails, where: str) -> Con
     path = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         known = _fields_at(model, error["loc"][:-1])
-        return ConfigError(f"Unknown setting '{path}' in {where}.", suggestion(path, known))
+        nearest = suggestion(str(error["loc"][-1]), known)
+        return ConfigError(f"Unknown setting '{path}' in {where}.", nearest)
     if error["type"] == "missing":
         return ConfigError(f"Setting '{path}' is missing in {where}.", "Add it.")
     message = error["msg"].removeprefix("Value error, ").rstrip(".")
@@ -113,8 +114,9 @@ def _fields_at(model: type[Settings], path: tuple[int | str, ...]) -> list[str]:
     """List the fields of the settings class found by following a path of field names."""
     for part in path:
         field = model.model_fields.get(str(part))
-        inner = field.annotation if field else None
-        if not (isinstance(inner, type) and issubclass(inner, Settings)):
+        kinds = (field.annotation, *get_args(field.annotation)) if field else ()
+        inner = [k for k in kinds if isinstance(k, type) and issubclass(k, Settings)]
+        if not inner:
             return []
-        model = inner
+        model = inner[0]
     return list(model.model_fields)

@@ -11,7 +11,7 @@ from besana.config import Settings, check_keys, parse
 from besana.engines import Engine
 from besana.errors import ConfigError
 from besana.stages import STAGES
-from besana.workspace import Report, Workspace
+from besana.workspace import EngineSettings, Report, Workspace
 
 # Tables of besana.toml that belong to no stage.
 OTHER_TABLES = ("cameras", "bands", "engine")
@@ -55,6 +55,7 @@ def check_settings(workspace: Workspace) -> None:
     for name in STAGES:
         if name in workspace.tables:
             workspace.settings(name, stage(name).Config)
+    workspace.settings("engine", EngineSettings)
     _ = workspace.cameras, workspace.bands
 
 

@@ -9,7 +9,7 @@ import stat
 import tempfile
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -41,12 +41,7 @@ class Storage(ABC):
 
     @abstractmethod
     def read_range(self, key: str, offset: int, length: int) -> bytes:
-        """Read `length` bytes from `offset` on; fewer when the object ends before.
-
-        Raises:
-            NotFoundError: If there is nothing under the key.
-            StorageError: If the disk or bucket refused.
-        """
+        """Read `length` bytes from `offset` on; fewer when the object ends before."""
 
     @abstractmethod
     def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
@@ -148,10 +143,8 @@ def read_regular(path: Path | bytes, *, limit_bytes: int | None = None) -> bytes
         if not stat.S_ISREG(state.st_mode):
             raise StorageError(f"{shown!r} is not a regular file.", "Only files are read.")
         if limit_bytes is not None and state.st_size > limit_bytes:
-            raise StorageError(
-                f"{shown!r} has {state.st_size} bytes, more than {limit_bytes}.",
-                "Raise the limit if this is right.",
-            )
+            problem = f"{shown!r} has {state.st_size} bytes, more than {limit_bytes}."
+            raise StorageError(problem, "Raise the limit if this is right.")
         return file.read(-1 if limit_bytes is None else limit_bytes + 1)
 
 
@@ -197,9 +190,9 @@ class Folder(Storage):
         if not replace and path.exists():
             return False
         try:
-            with _part_of(path, replace=replace) as file:
+            with _part_of(path, publish=Path.replace if replace else _link) as file:
                 file.write(data)
-        except FileExistsError:
+        except _TakenError:
             return False
         return True
 
@@ -239,14 +232,22 @@ class Folder(Storage):
                     yield key
 
 
-@contextlib.contextmanager
-def _part_of(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
-    """Write beside a path; publish durably when the block ends well, leave nothing when not.
+class _TakenError(Exception):
+    """Somebody else published under that name first."""
 
-    Raises:
-        StorageError: If the disk refused.
-        FileExistsError: If the path is there by now and `replace` is False.
-    """
+
+def _link(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)  # unlike a rename it refuses what is there already
+    except FileExistsError:
+        raise _TakenError from None
+
+
+@contextlib.contextmanager
+def _part_of(
+    path: Path, *, publish: Callable[[Path, Path], object] = Path.replace
+) -> Iterator[BinaryIO]:
+    """Write beside a path; publish durably when the block ends well, leave nothing when not."""
     part = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         _make_folder(path.parent)
@@ -254,14 +255,11 @@ def _part_of(path: Path, *, replace: bool = True) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if replace:
-            part.replace(path)
-        else:
-            os.link(part, path)  # unlike a rename it refuses what is there already
+        publish(part, path)
         sync_folder(path.parent)
+    except StorageError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError) or (isinstance(error, FileExistsError) and not replace):
-            raise
         raise _storage_error(str(path), error) from None
     finally:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):

@@ -78,7 +78,7 @@ def settings_text() -> str:
 
 def _fields(model: type[Settings]) -> str:
     return "".join(
-        f"# {name} = {_toml(_default(field))}  # {field.description}\n"
+        f"# {name} = {_toml(_default(field))}".rstrip() + f"  # {field.description}\n"
         for name, field in model.model_fields.items()
     )
 
@@ -88,6 +88,9 @@ def _default(field: FieldInfo) -> Any:
 
 
 def _toml(value: Any) -> str:
+    """Write a value as TOML; nothing for None, which TOML does not have."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
@@ -97,4 +100,4 @@ def _toml(value: Any) -> str:
         return f"{{ {', '.join(pairs)} }}" if value else "{}"
     if isinstance(value, int | float):
         return repr(value)
-    return json.dumps("" if value is None else str(value), ensure_ascii=False)
+    return json.dumps(str(value), ensure_ascii=False)
