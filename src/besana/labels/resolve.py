@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from besana.catalog import Catalog
 from besana.config import suggestion
 from besana.images.camera import Camera
 from besana.images.regions import WHOLE
 from besana.labels.events import Event
-from besana.labels.lookup import Frame, find_frames
+from besana.labels.lookup import Frame, FrameLookup
 from besana.labels.points import regions_with_points
 from besana.labels.statements import Statement
 from besana.labels.tables import TableError
@@ -66,17 +65,23 @@ class Resolver:
     workspace: Workspace
     classes: Classes
     annotator: str
+    _cameras: dict[str, Camera] = field(default_factory=dict)
     _regions: dict[tuple[str, tuple[int, int]], list[str]] = field(default_factory=dict)
 
     def resolve(self, statements: Sequence[Statement]) -> list[Outcome]:
         """Resolve a batch, some thousands at most; one outcome a statement, in their order."""
         refs = {(statement.image, statement.camera) for statement in statements}
-        frames = find_frames(self._catalog, refs)
+        frames = self._lookup.find(refs)
         return [self._outcome(s, frames[s.image, s.camera]) for s in statements]
 
     @cached_property
-    def _catalog(self) -> Catalog:
-        return self.workspace.catalog
+    def _lookup(self) -> FrameLookup:
+        return FrameLookup(self.workspace.catalog, self.workspace.temporary)
+
+    def _camera(self, name: str) -> Camera:
+        if name not in self._cameras:
+            self._cameras[name] = self.workspace.camera(name)
+        return self._cameras[name]
 
     def _outcome(self, statement: Statement, frame: Frame | str) -> Outcome:
         if isinstance(frame, str):
@@ -84,7 +89,6 @@ class Resolver:
                 return "unknown_image"
             problem = f"{statement.image[:200]!r} fits several frames, use the path or frame id"
             return TableError(statement.row, "frame", frame, problem)
-        statement = replace(statement, annotator=statement.annotator or self.annotator)
         if statement.points is not None:
             return self._of_points(statement, frame)
         if unusable := self.classes.problem(statement.class_name):
@@ -92,7 +96,7 @@ class Resolver:
         region = self._region(statement, frame)
         if isinstance(region, TableError):
             return region
-        return [_event(statement, frame, region, statement.class_name)]
+        return [self._event(statement, frame, region, statement.class_name)]
 
     def _of_points(self, statement: Statement, frame: Frame) -> Outcome:
         if frame.size_px is None:
@@ -100,13 +104,15 @@ class Resolver:
         if statement.size_px not in (None, frame.size_px):
             problem = f"{statement.size_px} px, but the frame has {frame.size_px} px"
             return TableError(statement.row, "width_px", "other_size", problem)
-        camera = self.workspace.camera(frame.camera)
+        camera = self._camera(frame.camera)
         present = regions_with_points(camera, frame.size_px, statement.points or ())
         names: Mapping[bool, str] = {True: self.classes.present, False: self.classes.absent}
-        return [_event(statement, frame, region, names[has]) for region, has in present.items()]
+        return [
+            self._event(statement, frame, region, names[has]) for region, has in present.items()
+        ]
 
     def _region(self, statement: Statement, frame: Frame) -> str | TableError:
-        camera = self.workspace.camera(frame.camera)
+        camera = self._camera(frame.camera)
         known = self._known_regions(camera, frame.size_px)
         if statement.region in known:
             return statement.region
@@ -128,15 +134,14 @@ class Resolver:
             self._regions[key] = [region.name for region in camera.region_list(key[1])]
         return self._regions[key]
 
-
-def _event(statement: Statement, frame: Frame, region: str, class_name: str) -> Event:
-    return Event(
-        frame.id,
-        region,
-        class_name,
-        statement.holds,
-        statement.annotator,
-        statement.source,
-        statement.labelled_at,
-        statement.note,
-    )
+    def _event(self, statement: Statement, frame: Frame, region: str, class_name: str) -> Event:
+        return Event(
+            frame.id,
+            region,
+            class_name,
+            statement.holds,
+            statement.annotator or self.annotator,
+            statement.source,
+            statement.labelled_at,
+            statement.note,
+        )

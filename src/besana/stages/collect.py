@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +39,6 @@ from besana.images.intake import (
 from besana.images.layouts import (
     FoundFrame,
     Layout,
-    Passed,
     Source,
     camera_of,
     detect_layout,
@@ -168,10 +167,10 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         _opened_metadata(workspace, config) as metadata,
     ):
         walk = _Walk(workspace, config, metadata, report)
-        collect = partial(
+        collect = functools.partial(
             collect_partition, frames=workspace.frames, reading=reading, annotator=config.annotator
         )
-        lost = partial(_lost, reading=reading)
+        lost = functools.partial(_lost, reading=reading)
         new: Counter[str] = Counter()
         for summary in engine.map(collect, walk.partitions(sources), on_death=lost):
             new += _store(workspace.catalog, summary, report)
@@ -194,7 +193,7 @@ def collect_partition(
     """
     summary = Summary()
     with ThreadPoolExecutor(_READERS) as readers:
-        for read in readers.map(partial(_read_and_keep, frames, reading), frames_to_read):
+        for read in readers.map(functools.partial(_read_and_keep, frames, reading), frames_to_read):
             if isinstance(read, str):
                 summary.dropped[read] += 1
             else:
@@ -268,6 +267,7 @@ class _Walk:
         self.already_collected = 0
         self.without_metadata = 0
         self._workspace = workspace
+        self._camera = functools.cache(workspace.camera)
         self._config = config
         self._metadata = metadata
         self._report = report
@@ -295,7 +295,7 @@ class _Walk:
             if isinstance(item, FoundFrame):
                 yield item
             elif item.reason == "ignored":
-                self.ignored[_ending(item)] += 1
+                self.ignored[_ending(item.name)] += 1
             else:
                 self._report.count_in()
                 self._report.drop(item.reason)
@@ -324,15 +324,15 @@ class _Walk:
             self.without_metadata += metadata is None
         if metadata and metadata.get("camera"):
             camera = _camera_of_folder(metadata["camera"], self._workspace)
-        return FrameToRead(found, self._workspace.camera(camera), metadata or {})
+        return FrameToRead(found, self._camera(camera), metadata or {})
 
 
 def _camera_of_folder(name: str, workspace: Workspace) -> str:
     return name if name in workspace.cameras else id_part(name or "default")
 
 
-def _ending(passed: Passed) -> str:
-    name = escape_name(passed.name.rpartition("/")[2])
+def _ending(path: str) -> str:
+    name = escape_name(path.rpartition("/")[2])
     return name.rpartition(".")[2].lower()[:20] if "." in name else "none"
 
 

@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal
 from zoneinfo import ZoneInfo
@@ -250,7 +250,7 @@ def _resolve(
             found.miss(file, statement)
         else:
             for event in outcome:
-                spool.write(json.dumps(asdict(event), default=dt.datetime.isoformat) + "\n")
+                spool.write(_line(event))
                 found.events += 1
                 found.says_not |= not event.holds
 
@@ -292,10 +292,16 @@ def _add(
         report.drop("already_there", len(events) - added)
 
 
+def _line(event: Event) -> str:
+    said = (event.frame_id, event.region, event.class_name, event.holds, event.annotator)
+    said_at = event.labelled_at.isoformat() if event.labelled_at else None
+    return json.dumps([*said, event.source, said_at, event.note]) + "\n"
+
+
 def _event(line: str) -> Event:
     values = json.loads(line)
-    said_at = values.pop("labelled_at")
-    return Event(**values, labelled_at=dt.datetime.fromisoformat(said_at) if said_at else None)
+    values[-2] = dt.datetime.fromisoformat(values[-2]) if values[-2] else None
+    return Event(*values)
 
 
 def _describe_import(report: Report, found: _Import) -> None:
