@@ -15,6 +15,9 @@ from besana import catalog as tables
 from besana.commands import export
 from besana.errors import ConfigError, CorruptDataError, NotReadyError
 from besana.labels.events import Event, add_events
+from besana.shards.example import parse_example
+from besana.shards.manifest import open_manifest
+from besana.shards.tfrecord import read_records
 from besana.shards.writer import ShardWriter, sample_example
 from besana.stages import label, split
 from besana.workspace import Workspace
@@ -193,6 +196,26 @@ def test_an_export_continues_and_never_mixes(farm: Workspace, tmp_path: Path) ->
     (tmp_path / "full" / "x").write_text("x")
     with pytest.raises(ConfigError, match="something else"):
         run(farm, "folders", tmp_path / "full")
+
+
+def test_samples_become_tfrecord_with_labels_inside(farm: Workspace, tmp_path: Path) -> None:
+    freeze(farm)
+    out = tmp_path / "out"
+
+    assert run(farm, "tfrecord", out) == 30
+
+    texts = []
+    for path in out.glob("*.tfrecord"):
+        with path.open("rb") as stream:
+            for _, data in read_records(stream):
+                example = parse_example(data)
+                assert example["image/class/label"]
+                texts.append(bytes(example["image/class/text"][0]).decode())
+    assert sorted(texts) == sorted(CLASSES * 10)
+    assert len(open_manifest(out / "manifest.parquet")) == 30
+    assert run(farm, "tfrecord", out) == 30
+    with pytest.raises(ConfigError, match="something else"):
+        run(farm, "folders", out)
 
 
 def test_a_changed_shard_is_not_exported(farm: Workspace, tmp_path: Path) -> None:

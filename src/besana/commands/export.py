@@ -32,7 +32,6 @@ from besana.storage import Folder, Storage, open_storage
 from besana.workspace import Workspace
 
 if TYPE_CHECKING:
-    from besana.shards.datasets import Dataset
     from besana.shards.manifest import Manifest
 
 EXAMPLE = "besana export farm labels labels.csv"
@@ -85,9 +84,11 @@ def run(workspace: Workspace, config: Config) -> int:
     from besana.shards.datasets import open_dataset
 
     dataset = open_dataset(workspace, config.dataset, config.version)
-    if config.what == "folders":
-        return export_folders(workspace, dataset, open_storage(config.out), split=config.split)
-    return 0
+    out = open_storage(config.out)
+    mark = {"what": config.what, "dataset": dataset.place, "hash": dataset.hash}
+    _claim(out, {**mark, "split": config.split})
+    copy = export_folders if config.what == "folders" else _export_tfrecord
+    return copy(dataset.manifest(), workspace.shards, out, split=config.split)
 
 
 def export_labels(workspace: Workspace, path: Path, *, current: bool) -> int:
@@ -170,7 +171,7 @@ def _current_row(
     )
 
 
-def export_folders(workspace: Workspace, dataset: Dataset, out: Storage, *, split: str = "") -> int:
+def export_folders(manifest: Manifest, shards: Storage, out: Storage, *, split: str = "") -> int:
     """Write the samples of a dataset as `<split>/<class>/<sample>.jpg`.
 
     Somebody may move files to other classes and import the folder with `besana label`. A sample
@@ -178,19 +179,15 @@ def export_folders(workspace: Workspace, dataset: Dataset, out: Storage, *, spli
     several bands the first picture is written.
 
     Args:
-        workspace: Where the shards are.
-        dataset: What to write.
-        out: Where to; a place with other content is refused.
+        manifest: The dataset.
+        shards: Where its shards lie.
+        out: Where to; files that are there already stay.
         split: Only this split; empty for all.
 
     Raises:
-        ConfigError: If the place holds something else.
         CorruptDataError: If a record does not match its checksum.
     """
-    manifest = dataset.manifest()
-    _claim(out, {"dataset": dataset.place, "hash": dataset.hash, "split": split})
     positions = manifest.select(split or None)
-    shards = workspace.shards
     with track("export", len(positions)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
         for start in range(0, len(positions), _BATCH):
             batch = positions[start : start + _BATCH]
@@ -199,6 +196,14 @@ def export_folders(workspace: Workspace, dataset: Dataset, out: Storage, *, spli
             for _ in writers.map(partial(_write_sample, manifest, shards, out), jobs):
                 advance(1)
     return len(positions)
+
+
+def _export_tfrecord(manifest: Manifest, shards: Storage, out: Storage, *, split: str) -> int:
+    from besana.shards.export import export_tfrecord
+
+    count = len(manifest.select(split or None))
+    with track("export", count) as advance:
+        return export_tfrecord(manifest, shards, out, split=split, advance=advance)
 
 
 def _claim(out: Storage, record: dict[str, str]) -> None:
