@@ -231,7 +231,7 @@ class Manifest:
         path = self.storage.local_path(self.key)
         if self.storage.size(self.key) is None:
             raise NotFoundError(f"No manifest '{self.key}' in {self.storage.url}.")
-        source = path or io.BufferedReader(_RangeFile(self.storage, self.key), 1 << 20)
+        source = path or io.BufferedReader(RangeFile(self.storage, self.key), 1 << 20)
         with self._guarded():
             return pq.ParquetFile(source, page_checksum_verification=True)
 
@@ -360,7 +360,7 @@ def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
 
 
-class _RangeFile(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """Read an object of a bucket by ranges, as a file."""
 
     def __init__(self, storage: Storage, key: str) -> None:

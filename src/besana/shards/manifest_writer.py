@@ -81,6 +81,7 @@ class ManifestWriter:
         classes: Class names in the order of the labels.
 
     Attributes:
+        classes: Class names; may still change inside the block.
         fingerprint: SHA-256 over all columns, known after the block.
         count: Rows written so far.
     """
@@ -93,7 +94,7 @@ class ManifestWriter:
         classes: Sequence[str] = (),
     ) -> None:
         self._storage, self._key = locate(place, key)
-        self._classes = tuple(classes)
+        self.classes = tuple(classes)
         self._stack = contextlib.ExitStack()
         self._pending: list[pa.Table] = []
         self._pending_rows = 0
@@ -152,12 +153,12 @@ class ManifestWriter:
             self._finish()
 
     def _finish(self) -> None:
-        self.fingerprint = self._digests.fingerprint(self._classes)
+        self.fingerprint = self._digests.fingerprint(self.classes)
         self._file.add_key_value_metadata(
             {
                 FINGERPRINT_KEY: self.fingerprint.encode(),
                 DIGESTS_KEY: json.dumps(self._digests.hex()).encode(),
-                CLASSES_KEY: json.dumps(self._classes).encode(),
+                CLASSES_KEY: json.dumps(self.classes).encode(),
                 ROW_GROUPS_KEY: json.dumps(self._group_checksums).encode(),
             }
         )

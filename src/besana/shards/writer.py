@@ -10,8 +10,14 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from besana.errors import ConfigError, CorruptDataError
-from besana.shards.example import Feature, encode_example
-from besana.shards.tfrecord import HEADER_BYTES, RecordWriter, checksum, read_records
+from besana.shards.example import Feature, encode_example, locate_features
+from besana.shards.tfrecord import (
+    FRAME_BYTES,
+    HEADER_BYTES,
+    RecordWriter,
+    checksum,
+    read_records,
+)
 from besana.storage import Storage
 
 PAYLOAD = "image/encoded"
@@ -37,6 +43,31 @@ class Location:
     payload_offset_bytes: int
     payload_length_bytes: int
     crc32c: int
+
+
+def locate_record(shard: str, offset: int, data: bytes) -> Location:
+    """Tell where a record and its image lie.
+
+    Args:
+        shard: Key of the shard.
+        offset: Where the record starts.
+        data: Its data, a `tf.train.Example`.
+
+    Raises:
+        CorruptDataError: If it is no Example with an image.
+    """
+    places = locate_features(data)
+    if PAYLOAD not in places:
+        raise CorruptDataError(f"A record has no '{PAYLOAD}'.", "Only images can be loaded.")
+    start, length = places[PAYLOAD]
+    return Location(
+        shard=shard,
+        offset_bytes=offset,
+        length_bytes=len(data) + FRAME_BYTES,
+        payload_offset_bytes=offset + HEADER_BYTES + start,
+        payload_length_bytes=length,
+        crc32c=checksum(data),
+    )
 
 
 def sample_example(
