@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from besana.workspace import Report
 
-USAGE, QUARANTINED = 2, 3
+QUARANTINED, STOPPED = 3, 130
 
 # Stages whose dropped frames are in quarantine: the exit status says so.
 _QUARANTINING = ("collect", "clean", "prepare")
@@ -40,9 +40,10 @@ _ENGINE: dict[str, tuple[Any, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status: 0 good, 1 error, 2 usage, 3 some
-    images in quarantine.
-    """  # noqa: D205  # the statuses belong together
+    """Run the command line and leave with its exit status.
+
+    0 all good, 1 an error, 2 usage, 3 some images in quarantine, 130 stopped with Ctrl-C.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         build_app(_verb(given))(given, prog_name="besana")
@@ -51,9 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _show_error(error)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("Stopped. Run the same command again to continue.", err=True)
-        raise SystemExit(130) from None
 
 
 def build_app(verb: str | None) -> typer.Typer:
@@ -77,12 +75,19 @@ def build_app(verb: str | None) -> typer.Typer:
     return app
 
 
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"besana {__version__}")
         raise typer.Exit
+
+
+_VERSION = typer.Option(
+    "--version", help="Show the version.", callback=_show_version, is_eager=True
+)
+
+
+def _version(version: Annotated[bool, _VERSION] = False) -> None:
+    """Stand for what comes before the verb."""
 
 
 def _unloaded() -> None:
@@ -202,8 +207,12 @@ def _run_verb(verb: str, given: Mapping[str, Any], options: Mapping[str, Any]) -
 
     quiet = options.get("quiet", False)
     given = {key: value for key, value in given.items() if value != []}
-    with progress_shown(not quiet and sys.stderr.isatty()):
-        reports = _reports(verb, given, options)
+    try:
+        with progress_shown(not quiet and sys.stderr.isatty()):
+            reports = _reports(verb, given, options)
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Run the same command again to continue.", err=True)
+        raise SystemExit(STOPPED) from None
     if not quiet:
         _show_reports(reports)
     if any(report.dropped for report in reports if report.stage in _QUARANTINING):
