@@ -88,20 +88,19 @@ class Looks:
 
 
 def look_partition(
-    jobs: Sequence[FrameJob], *, read: Callable[[str], bytes], limits: Limits, bounds: Bounds
+    jobs: Sequence[FrameJob], *, read: Callable[[str], bytes], bounds: Bounds
 ) -> Looks:
     """Decode and measure some frames, each within its bounds of memory and time.
 
     Args:
         jobs: Frames to look at.
         read: Returns the bytes under a band's key.
-        limits: What is decoded at all.
-        bounds: What decoding one frame may cost.
+        bounds: What is decoded, and what decoding one frame may cost.
     """
     import cv2
 
     cv2.setNumThreads(1)
-    looks, started = Looks(), time.perf_counter()
+    looks, started, limits = Looks(), time.perf_counter(), bounds.limits()
     with guarded(bounds) as start:
         for job in jobs:
             start()

@@ -44,10 +44,8 @@ from besana.workspace import Picture, Pictures, Report, Table, Workspace
 
 EXAMPLE = "besana clean farm --blur-below 40"
 
-_PARTITION = 64
-_REFERENCE_POOL = 600
-_REFERENCE = "clean.reference/"
-_JUDGED_STATE = "clean.judged"
+_PARTITION, _REFERENCE_POOL, _FEWEST_TO_FAIL = 64, 600, 100
+_REFERENCE, _JUDGED_STATE = "clean.reference/", "clean.judged"
 _THRESHOLDS = ("dark_below", "overexposed_above", "blur_below", "low_information_below")
 _HIGHEST_IS_WORST = frozenset({"overexposed", "camera_moved"})
 
@@ -59,7 +57,10 @@ class Config(Rules, Bounds):
         default=12, ge=0, le=100, description="Worst pictures of each kind on the report's page."
     )
     max_dropped_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of dropped frames above which the run fails."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of dropped frames above which a run of 100 frames or more fails.",
     )
 
     def bounds(self) -> Bounds:
@@ -79,11 +80,11 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     """
     config = config or workspace.settings("clean", Config)
     engine = engine or workspace.open_engine()
-    with open_report(
-        workspace, "clean", config, max_dropped_share=config.max_dropped_share
-    ) as report:
-        _forget_refusals(workspace, config)
-        new = _look(workspace, config, engine, report)
+    _forget_refusals(workspace, config)
+    total = workspace.catalog.count(_work())
+    allowed_share = config.max_dropped_share if total >= _FEWEST_TO_FAIL else 1.0
+    with open_report(workspace, "clean", config, max_dropped_share=allowed_share) as report:
+        new = _look(workspace, config, engine, report, total)
         if _property(workspace, _JUDGED_STATE) != _state(workspace, config):
             _judge(workspace, config, report, new)
             _describe(workspace, config, engine, report)
@@ -109,7 +110,6 @@ def _forget_refusals(workspace: Workspace, config: Config) -> None:
     """Look again at frames that were missing, and at all refused ones if settings changed."""
     issues = tables.issues.c
     decoding = {
-        "limits": config.limits().model_dump(),
         "bounds": config.bounds().model_dump(),
         "cameras": {
             name: [camera.scale, camera.depth_bits] for name, camera in workspace.cameras.items()
@@ -124,12 +124,9 @@ def _forget_refusals(workspace: Workspace, config: Config) -> None:
         _set_property(connection, "clean.decoding", value)
 
 
-def _property(workspace: Workspace, key: str) -> str | None:
+def _property(workspace: Workspace, key: str) -> Any:
     properties = tables.properties.c
-    value: str | None = workspace.catalog.scalar(
-        sa.select(properties.value).where(properties.key == key)
-    )
-    return value
+    return workspace.catalog.scalar(sa.select(properties.value).where(properties.key == key))
 
 
 def _set_property(connection: sa.Connection, key: str, value: str) -> None:
@@ -138,35 +135,34 @@ def _set_property(connection: sa.Connection, key: str, value: str) -> None:
     insert(connection, properties, [{"key": key, "value": value}])
 
 
-def _look(workspace: Workspace, config: Config, engine: Engine, report: Report) -> array[int]:
+def _look(
+    workspace: Workspace, config: Config, engine: Engine, report: Report, total: int
+) -> array[int]:
     """Look at all new frames, first at some of each new camera for its reference."""
-    total = workspace.catalog.count(_work())
     read = partial(read_original, workspace.frames)
-    look = partial(look_partition, read=read, limits=config.limits(), bounds=config.bounds())
+    look = partial(look_partition, read=read, bounds=config.bounds())
     new, busy_s, started = array("Q"), 0.0, time.perf_counter()
-    known = _references(workspace)
-    without_reference = set(workspace.catalog.counted(tables.frames)) - set(known)
+    without_reference = set(workspace.catalog.counted(tables.frames)) - set(_references(workspace))
     with track("clean", total) as advance:
-        for partitions in (_first_partitions(workspace, without_reference), _partitions(workspace)):
+        # The first frames of each camera make its reference, against which the rest is measured.
+        for pool in (True, False):
+            partitions = _partitions(workspace, sorted(without_reference) if pool else None)
             for summary in engine.map(look, partitions, on_death=died):
                 _store(workspace, summary)
-                _count(report, summary)
+                seen = len(summary.quality) + summary.dropped.total()
+                report.count_in(seen)
+                report.dropped += summary.dropped
                 new.extend(_number(row["frame_id"]) for row in summary.quality)
                 busy_s += summary.busy_s
                 without_reference |= summary.with_thumbnails
-                advance(len(summary.quality) + summary.dropped.total())
-            _make_references(workspace, sorted(without_reference))
+                advance(seen)
+            for camera in sorted(without_reference):
+                _make_references(workspace, camera, _pool(workspace, camera) if pool else None)
     if report.counts_in:
         seconds = time.perf_counter() - started
         report.fact("frames_per_s", round(report.counts_in / seconds, 1))
         report.fact("frames_per_s_and_worker", round(report.counts_in / max(busy_s, 1e-9), 1))
     return new
-
-
-def _count(report: Report, summary: Looks) -> None:
-    report.count_in(len(summary.quality) + summary.dropped.total())
-    for kind, count in summary.dropped.items():
-        report.drop(kind, count)
 
 
 def _work(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -179,17 +175,32 @@ def _work(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
     )
 
 
-def _first_partitions(workspace: Workspace, cameras: Iterable[str]) -> Iterator[list[FrameJob]]:
-    """Yield the first frames of cameras whose reference nobody made yet."""
-    for camera in sorted(cameras):
-        select = _work(_of_camera(tables.frames.c.id, camera)).order_by(tables.frames.c.id)
-        yield from _jobs(workspace, workspace.catalog.rows(select.limit(_REFERENCE_POOL)), {})
+def _partitions(workspace: Workspace, pools_of: Iterable[str] | None) -> Iterator[list[FrameJob]]:
+    """Yield all work, or only that in the pools of some cameras."""
+    frame_id = tables.frames.c.id
+    if pools_of is None:
+        references = _references(workspace)
+        for page in workspace.catalog.pages(_work(), [frame_id]):
+            yield from _jobs(workspace, page, references)
+        return
+    for camera in pools_of:
+        select = _work(_of_camera(frame_id, camera), frame_id <= _pool(workspace, camera))
+        yield from _jobs(workspace, workspace.catalog.rows(select.order_by(frame_id)), {})
 
 
-def _partitions(workspace: Workspace) -> Iterator[list[FrameJob]]:
-    references = _references(workspace)
-    for page in workspace.catalog.pages(_work(), [tables.frames.c.id]):
-        yield from _jobs(workspace, page, references)
+def _pool(workspace: Workspace, camera: str) -> str:
+    """Return the id of the last of a camera's first frames, from which its reference is made.
+
+    It depends on nothing that was done yet, so a run that was killed makes the same reference.
+    """
+    frame_id = tables.frames.c.id
+    first = sa.select(frame_id).where(_of_camera(frame_id, camera)).order_by(frame_id)
+    last: str | None = workspace.catalog.scalar(
+        sa.select(sa.func.max(sa.literal_column("id"))).select_from(
+            first.limit(_REFERENCE_POOL).subquery()
+        )
+    )
+    return last or ""
 
 
 def _jobs(
@@ -231,15 +242,16 @@ def _references(workspace: Workspace) -> dict[str, dict[str, Any]]:
     return references
 
 
-def _make_references(workspace: Workspace, cameras: Iterable[str]) -> None:
-    """Make references where enough thumbnails lie, and measure the shift of those frames."""
+def _make_references(workspace: Workspace, camera: str, until: str | None) -> None:
+    """Make a camera's references where enough thumbnails lie, up to an id or all."""
     quality = tables.quality.c
-    for camera in cameras:
-        of_camera = _of_camera(quality.frame_id, camera) & quality.thumbnail.is_not(None)
-        counts = sa.select(quality.light, sa.func.count()).where(of_camera).group_by(quality.light)
-        for light, count in map(tuple, workspace.catalog.rows(counts)):
-            if count >= FEWEST_FOR_REFERENCE:
-                _make_reference(workspace, camera, light, of_camera & (quality.light == light))
+    where = _of_camera(quality.frame_id, camera) & quality.thumbnail.is_not(None)
+    if until is not None:
+        where &= quality.frame_id <= until
+    counts = sa.select(quality.light, sa.func.count()).where(where).group_by(quality.light)
+    for light, count in map(tuple, workspace.catalog.rows(counts)):
+        if count >= FEWEST_FOR_REFERENCE:
+            _make_reference(workspace, camera, light, where & (quality.light == light))
 
 
 def _make_reference(
@@ -384,5 +396,5 @@ def _worst(workspace: Workspace, kind: str, count: int) -> list[Any]:
 
 
 def _caption(row: Any) -> str:
-    score = "" if row.score is None else f" · {row.score:.3g}"
-    return f"{row.id}{score}" + (f" · {row.detail}" if row.detail else "")
+    score = None if row.score is None else f"{row.score:.3g}"
+    return " · ".join(part for part in (row.id, score, row.detail) if part)

@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -44,6 +44,7 @@ _PARTITIONS_A_WORKER = 8
 _FEWEST_FRAMES, _MOST_SAMPLES = 16, 4096
 _NOTHING_INSIDE = "no_region_inside"
 _PREVIEWS = 12
+_FEWEST_TO_FAIL = 100
 
 
 class Config(Settings):
@@ -57,7 +58,10 @@ class Config(Settings):
         default=64_000_000, ge=1_000_000, description="A shard is closed above this size."
     )
     max_dropped_share: float = Field(
-        default=0.5, ge=0, le=1, description="Share of dropped frames above which the run fails."
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Share of dropped frames above which a run of 100 frames or more fails.",
     )
 
 
@@ -100,49 +104,53 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     config = config or workspace.settings("prepare", Config)
     engine = engine or workspace.open_engine()
     counted = workspace.catalog.counted
-    if counted(tables.frames) and not counted(tables.quality):
+    if counted(tables.frames) and not (counted(tables.quality) or counted(tables.issues)):
         raise NotReadyError("Nobody looked at the frames.", f"Run: besana clean {workspace.path}")
-    with open_report(
-        workspace, "prepare", config, max_dropped_share=config.max_dropped_share
-    ) as report:
-        _retry_missing(workspace)
-        recipes = {
-            name: recipe(workspace.camera(name), config.size_px, config.quality)
-            for name in counted(tables.frames)
-        }
-        _prepare(workspace, config, engine, recipes, report)
+    _retry_missing(workspace)
+    recipes = {
+        name: recipe(workspace.camera(name), config.size_px, config.quality)
+        for name in counted(tables.frames)
+    }
+    total = sum(workspace.catalog.count(_work(*item)) for item in recipes.items())
+    allowed_share = config.max_dropped_share if total >= _FEWEST_TO_FAIL else 1.0
+    with open_report(workspace, "prepare", config, max_dropped_share=allowed_share) as report:
+        with track("prepare", total) as advance:
+            _prepare(workspace, config, engine, recipes, report, advance)
         report.peak_memory_bytes = engine.peak_memory_bytes
     return report
 
 
 def _prepare(
-    workspace: Workspace, config: Config, engine: Engine, recipes: Mapping[str, str], report: Report
+    workspace: Workspace,
+    config: Config,
+    engine: Engine,
+    recipes: Mapping[str, str],
+    report: Report,
+    advance: Callable[[int], None],
 ) -> None:
-    total = sum(workspace.catalog.count(_work(*item)) for item in recipes.items())
     work = partial(
         prepare_partition, frames=workspace.frames, shards=workspace.shards, config=config
     )
     partitions = _partitions(workspace, config, engine.workers, recipes)
     totals, started, decode_s, busy_s = Counter[str](), time.perf_counter(), 0.0, 0.0
     previews: list[tuple[str, bytes]] = []
-    with track("prepare", total) as advance:
-        for summary in engine.map(work, partitions, on_death=_died):
-            _store(workspace, summary)
-            finished = len(summary.done)
-            report.count_in(finished + summary.dropped.total())
-            report.count_out(finished)
-            for reason, count in summary.dropped.items():
-                report.drop(reason, count)
-            totals.update(
-                samples=len(summary.samples),
-                shards=len({row["shard"] for row in summary.samples}),
-                bytes=sum(row["length_bytes"] for row in summary.samples),
-            )
-            totals.update(f"region {row['region']}" for row in summary.samples)
-            decode_s += summary.decode_s
-            busy_s += summary.busy_s
-            previews += summary.previews[: _PREVIEWS - len(previews)]
-            advance(finished + summary.dropped.total())
+    for summary in engine.map(work, partitions, on_death=_died):
+        _store(workspace, summary)
+        finished = len(summary.done)
+        report.count_in(finished + summary.dropped.total())
+        report.count_out(finished)
+        for reason, count in summary.dropped.items():
+            report.drop(reason, count)
+        totals.update(
+            samples=len(summary.samples),
+            shards=len({row["shard"] for row in summary.samples}),
+            bytes=sum(row["length_bytes"] for row in summary.samples),
+        )
+        totals.update(f"region {row['region']}" for row in summary.samples)
+        decode_s += summary.decode_s
+        busy_s += summary.busy_s
+        previews += summary.previews[: _PREVIEWS - len(previews)]
+        advance(finished + summary.dropped.total())
     if report.counts_in:
         _describe(report, totals, time.perf_counter() - started, previews)
         # How fast the same workers would have been in the same run, had they only decoded.
