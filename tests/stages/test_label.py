@@ -145,14 +145,14 @@ def test_a_camera_column_tells_equal_names_apart(farm: Workspace, tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("frame,class\na.jpg,cwo\n", ["row 2, column 'class'", "allowed: cow, empty", "'cow'?"]),
+        ("frame,class\na.jpg,cwo\n", ["row 2, column 'class'", "mean 'cow'?), allowed: cow"]),
         ("frame,class\na.jpg,cow\na.jpg,cow,extra\n", ["row 3", "3 cells"]),
         ("frame,class,colour\na.jpg,cow,red\n", ["row 1: unknown column 'colour'", "annotator"]),
         ("frame,class\na.jpg,c\0ow\n", ["row 2, column 'class'", "NUL"]),
         (f"frame,class,note\na.jpg,cow,{'x' * 10_000_000}\n", ["row 2, column 'note'", "10,000"]),
         ("frame,class\nx.jpg,cow\n", ["row 2", "fits several frames"]),
         ("frame,class\nf.jpg,cow\n", ["row 2, column 'region'", "has 2 regions"]),
-        ("frame,region,class\nf.jpg,bed-3,cow\n", ["row 2", "bed-3", "Did you mean 'bed-"]),
+        ("frame,region,class\nf.jpg,bed-3,cow\n", ["row 2", "bed-3", "did you mean 'bed-"]),
         ("frame,class,time\na.jpg,cow,yesterday\n", ["row 2, column 'time'", "yesterday"]),
         ("frame,class,time\na.jpg,cow,2106-01-01\n", ["row 2, column 'time'", "2106"]),
         ("frame,class,holds\na.jpg,cow,maybe\n", ["row 2, column 'holds'", "true or false"]),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
+import typer
 from pydantic import Field
 
 from besana import catalog as tables
@@ -80,7 +81,14 @@ def run(workspace: Workspace, config: Config) -> int:
         ConfigError: If the place holds something else.
     """
     if config.what == "labels":
-        return export_labels(workspace, Path(config.out), current=config.current)
+        count = export_labels(workspace, Path(config.out), current=config.current)
+    else:
+        count = _export_samples(workspace, config)
+    typer.echo(f"{count:,} {'labels' if config.what == 'labels' else 'samples'} in {config.out}")
+    return count
+
+
+def _export_samples(workspace: Workspace, config: Config) -> int:
     from besana.shards.datasets import open_dataset
 
     dataset = open_dataset(workspace, config.dataset, config.version)

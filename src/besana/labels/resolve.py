@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from besana.config import suggestion
 from besana.images.camera import Camera
 from besana.images.regions import WHOLE
 from besana.labels.events import Event
@@ -47,9 +47,9 @@ class Classes:
             return "retired_class", f"{name[:100]!r} is retired{instead}"
         if not self.allowed or name in self.allowed:
             return None
-        hint = suggestion(name[:100], self.allowed)
-        meant = f". {hint}" if hint.startswith("Did") else ""
-        return "unknown_class", f"{name[:100]!r}, allowed: {allowed}{meant}"
+        close = difflib.get_close_matches(name[:100], self.allowed, n=1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        return "unknown_class", f"{name[:100]!r}{meant}, allowed: {allowed}"
 
 
 @dataclass
@@ -121,8 +121,9 @@ class Resolver:
         if not statement.region:
             problem = f"camera '{frame.camera}' has {len(known)} regions, name one"
             return TableError(statement.row, "region", "no_region", problem)
-        hint = suggestion(statement.region[:100], known[:1000])
-        problem = f"{statement.region[:100]!r} is no region of camera '{frame.camera}'. {hint}"
+        close = difflib.get_close_matches(statement.region[:100], known[:1000], n=1)
+        meant = f" (did you mean {close[0]!r}?)" if close else ""
+        problem = f"{statement.region[:100]!r} is no region of camera '{frame.camera}'{meant}"
         return TableError(statement.row, "region", "unknown_region", problem)
 
     def _known_regions(self, camera: Camera, size_px: tuple[int, int] | None) -> list[str]:

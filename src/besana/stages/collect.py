@@ -372,8 +372,8 @@ def _opened_metadata(
 ) -> contextlib.AbstractContextManager[MetadataTable | None]:
     if config.metadata is None:
         return contextlib.nullcontext()
-    path = config.metadata.expanduser()
-    path = path if path.exists() else workspace.path / path
+    path, below = config.metadata.expanduser(), workspace.path / config.metadata
+    path = below if below.exists() and not path.exists() else path
     return open_metadata(path, config.metadata_name, workspace.temporary)
 
 

@@ -189,7 +189,8 @@ def _statements(
     workspace: Workspace, config: Config, file: str
 ) -> Iterator[Statement | TableError]:
     path = Path(file).expanduser()
-    path = path if path.exists() else workspace.path / path
+    if not path.exists() and (workspace.path / path).exists():
+        path = workspace.path / path
     kind = config.format
     if kind == "auto":
         kind = "folders" if path.is_dir() else _table_kind(path, config)
@@ -259,7 +260,7 @@ def _refuse_bad_rows(config: Config, found: _Import) -> None:
     if found.bad and not config.partial:
         first = "; ".join(f"{file}, {error}" for file, error in found.listed[:_NAMED])
         raise ConfigError(
-            f"{found.bad.total()} bad rows, so nothing was imported. {first}.",
+            f"Nothing was imported, for {found.bad.total()} bad rows: {first}.",
             "Correct them, or import the good rows with --partial.",
         )
     if found.unknown_images and not found.events and not found.bad:
