@@ -64,12 +64,26 @@ def test_write_barn_leaves_what_is_there(tmp_path: Path) -> None:
 
 def test_write_barn_completes_one_that_was_cut_short(tmp_path: Path) -> None:
     barn = write_barn(tmp_path, SMALL)
-    (barn.path / "simulation.json").unlink()
+    mark = barn.path / "simulation.json"
+    mark.write_text(mark.read_text().replace('"is_whole": true', '"is_whole": false'))
     lost = barn.frames / frame_name(SMALL, 3)
     expected = lost.read_bytes()
     lost.unlink()
     write_barn(tmp_path, SMALL)
     assert lost.read_bytes() == expected
+
+
+def test_write_barn_never_mixes_two_simulations(tmp_path: Path) -> None:
+    write_barn(tmp_path, SMALL)
+    with pytest.raises(ConfigError, match="another simulation"):
+        write_barn(tmp_path, SMALL.model_copy(update={"seed": 1}))
+
+
+def test_write_barn_leaves_a_workspace_alone(tmp_path: Path) -> None:
+    (tmp_path / "besana.toml").write_text('name = "mine"\n')
+    with pytest.raises(ConfigError, match="a workspace already"):
+        write_barn(tmp_path, SMALL)
+    assert (tmp_path / "besana.toml").read_text() == 'name = "mine"\n'
 
 
 def test_interval_that_does_not_divide_a_day_is_refused() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import simplejpeg
 
 from besana.engines import Engine
 from besana.progress import track
-from besana.simulation import truth
+from besana.simulation import folder, truth
 from besana.simulation.faults import EXPOSURE, break_file, faults_of_day
 from besana.simulation.frame import render_frame
 from besana.simulation.herd import DAY_S
@@ -32,9 +31,6 @@ from besana.simulation.recording import (
 from besana.simulation.view import FULL_WIDTH_PX
 
 MOVED_PX, MOVED_DEG = (34.0, -21.0), 1.4
-# Written last, so that a barn that was cut short is made again.
-MARK_FILE = "simulation.json"
-PROCESS = 1
 
 
 def _picture(settings: BarnSettings, number: int, kind: str | None) -> npt.NDArray[np.uint8]:
@@ -112,13 +108,13 @@ def write_barn(
 
     Returns:
         The barn's places.
+
+    Raises:
+        ConfigError: If the folder holds something else.
     """
     barn = Barn(Path(path), settings or BarnSettings())
-    mark = barn.path / MARK_FILE
-    made_from = json.dumps({"process": PROCESS, **barn.settings.model_dump()}, indent=2)
-    if mark.is_file() and mark.read_text() == made_from:
+    if folder.begin(barn.path, "barn", barn.settings):
         return barn
-    mark.unlink(missing_ok=True)
     (barn.frames / CAMERA).mkdir(parents=True, exist_ok=True)
     write = partial(write_frames, frames=barn.frames, settings=barn.settings)
     with track("simulate", frame_count(barn.settings)) as advance:
@@ -128,7 +124,7 @@ def write_barn(
         for _ in done:
             advance(int(DAY_S) // barn.settings.interval_s)
     truth.write_truth(barn)
-    mark.write_text(made_from)
+    folder.finish(barn.path, "barn", barn.settings)
     return barn
 
 

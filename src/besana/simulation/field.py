@@ -18,11 +18,10 @@ from pydantic import Field
 from besana.config import Settings
 from besana.engines import Engine
 from besana.progress import track
+from besana.simulation import folder
 from besana.simulation.crop import CLASSES, Pixels, Tile, render_tile
 from besana.simulation.truth import ANNOTATOR, write_table
 
-MARK_FILE = "simulation.json"
-PROCESS = 1
 # A class holds in a tile when it covers this share of the tile's valid pixels.
 HOLDS_SHARE = 0.05
 LABELLED_AT = dt.datetime(2025, 6, 20, 12, 0, tzinfo=dt.UTC).isoformat()
@@ -143,7 +142,7 @@ def _png(mask: Pixels) -> bytes:
 
 
 def write_tiles(
-    places: Sequence[Place], *, folder: Path, settings: FieldSettings
+    places: Sequence[Place], *, frames: Path, settings: FieldSettings
 ) -> list[TileTruth]:
     """Write some tiles and return the truth about them; runs in a worker."""
     found = []
@@ -153,7 +152,7 @@ def write_tiles(
         tile = render_tile(settings.seed, number, settings.tiles, settings.size_px, row, column)
         name = tile_name(settings, place)
         for part, ending, data in _files(tile, settings):
-            (folder / folders[part] / f"{name}{ending}").write_bytes(data)
+            (frames / folders[part] / f"{name}{ending}").write_bytes(data)
         valid = tile.valid
         covered = {key: int((label[valid] > 0).sum()) for key, label in tile.labels.items()}
         field = f"field-{number + 1:02d}"
@@ -173,16 +172,16 @@ def write_field(
 
     Returns:
         The fields' places.
+
+    Raises:
+        ConfigError: If the folder holds something else.
     """
     made = SimulatedField(Path(path), settings or FieldSettings())
-    mark = made.path / MARK_FILE
-    made_from = json.dumps({"process": PROCESS, **made.settings.model_dump()}, indent=2)
-    if mark.is_file() and mark.read_text() == made_from:
+    if folder.begin(made.path, "field", made.settings):
         return made
-    mark.unlink(missing_ok=True)
-    for folder in _folders(made.settings.layout).values():
-        (made.frames / folder).mkdir(parents=True, exist_ok=True)
-    write = partial(write_tiles, folder=made.frames, settings=made.settings)
+    for place in _folders(made.settings.layout).values():
+        (made.frames / place).mkdir(parents=True, exist_ok=True)
+    write = partial(write_tiles, frames=made.frames, settings=made.settings)
     rows = _rows(made.settings)
     tiles: list[TileTruth] = []
     with track("simulate", made.settings.fields * made.settings.tiles**2) as advance:
@@ -190,7 +189,7 @@ def write_field(
             tiles += found
             advance(len(found))
     _write_truth(made, sorted(tiles, key=lambda tile: (tile.field, tile.row, tile.column)))
-    mark.write_text(made_from)
+    folder.finish(made.path, "field", made.settings)
     return made
 
 
