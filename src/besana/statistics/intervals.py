@@ -23,6 +23,7 @@ _NORMAL = NormalDist()
 _BUDGET = 4_000_000
 _MOST_BAGS = 4096
 _FEWEST_BAGS = 256
+_FEW_GROUPS = 8
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def bootstrap(
     kinds are widened for few groups as Hesterberg (2015, section 5.3) says: quantiles of
     Student's t with groups - 1 degrees of freedom, times sqrt(groups / (groups - 1)).
 
+    With fewer than eight groups that is still too narrow, so the interval also takes in the one
+    of the jackknife (Efron and Stein, 1981) with Student's t: two groups tell next to nothing.
+
     A bound of 0 or 1 that every group agrees on has no spread to resample. Its interval then
     comes from the exact binomial of Clopper and Pearson (1934) over groups: how many groups of
     another kind could there be, when none of so many was seen? This is cautious, as it
@@ -75,14 +79,14 @@ def bootstrap(
 
     Args:
         sums: (groups, k) what each group adds, as its cells of the confusion matrix.
-        statistic: Turns sums into numbers; vectorised over leading axes.
+        statistic: Turns sums into numbers from 0 to 1; vectorised over leading axes.
         replicates: How many times to draw, 100 or more.
         level: Confidence level, between 0 and 1.
         method: BCa, or plain percentiles.
         seed: Another seed, other draws.
     """
-    intervals, _ = _bootstrap(sums, statistic, replicates, level, method, seed)
-    return intervals
+    plan = _Plan(replicates, level, method, seed, bounds=(0.0, 1.0))
+    return _bootstrap(sums, statistic, plan)[0]
 
 
 @dataclass(frozen=True)
@@ -126,26 +130,41 @@ def paired_bootstrap(
         return np.asarray(statistic(both[..., k:]) - statistic(both[..., :k]))
 
     both = np.concatenate([champion, challenger], axis=1)
-    intervals, drawn = _bootstrap(both, difference, replicates, level, "bca", seed)
+    plan = _Plan(replicates, level, "bca", seed, bounds=(-1.0, 1.0))
+    intervals, drawn = _bootstrap(both, difference, plan)
     worse = _share(drawn < 0, drawn) + _share(drawn == 0, drawn) / 2
     return Difference(intervals, worse)
 
 
-def _bootstrap(
-    sums: Floats, statistic: Statistic, replicates: int, level: float, method: str, seed: int
-) -> tuple[Intervals, Floats]:
+@dataclass(frozen=True)
+class _Plan:
+    replicates: int
+    level: float
+    method: str
+    seed: int
+    bounds: tuple[float, float]
+
+
+def _bootstrap(sums: Floats, statistic: Statistic, plan: _Plan) -> tuple[Intervals, Floats]:
     groups = len(sums)
     value = np.asarray(statistic(sums.sum(axis=0)), dtype=np.float64)
     if groups < 2:
         missing = np.full(value.shape, np.nan)
-        return Intervals(value, missing, missing, groups, level), np.full((1, len(value)), np.nan)
-    rng = np.random.default_rng(seed)
+        unknown = Intervals(value, missing, missing, groups, plan.level)
+        return unknown, np.full((1, len(value)), np.nan)
+    rng = np.random.default_rng(plan.seed)
     bags = _pooled(np.asarray(sums, dtype=np.float64), rng)
-    drawn = _draws(bags, statistic, replicates, rng)
-    shift = _shift(bags, statistic, value, drawn) if method == "bca" else _no_shift(value)
-    low, high = _ends(drawn, shift, len(bags), level)
-    low, high = _settle_bounds(value, low, high, drawn, groups, level)
-    return Intervals(value, low, high, groups, level), drawn
+    drawn = _draws(bags, statistic, plan.replicates, rng)
+    away = _jackknifed(bags, statistic)
+    shift = _shift(value, drawn, away) if plan.method == "bca" else _no_shift(value)
+    low, high = _ends(drawn, shift, len(bags), plan.level)
+    if groups < _FEW_GROUPS:
+        error = np.sqrt((groups - 1) / groups * (away**2).sum(axis=0))
+        reach = error * student_quantile((1 + plan.level) / 2, groups - 1)
+        low = np.minimum(low, np.maximum(value - reach, plan.bounds[0]))
+        high = np.maximum(high, np.minimum(value + reach, plan.bounds[1]))
+    low, high = _settle_bounds(value, low, high, drawn, groups, plan)
+    return Intervals(value, low, high, groups, plan.level), drawn
 
 
 def _pooled(sums: Floats, rng: np.random.Generator) -> Floats:
@@ -180,23 +199,23 @@ def _no_shift(value: Floats) -> _Shift:
     return _Shift(np.zeros(value.shape), np.zeros(value.shape))
 
 
-def _shift(sums: Floats, statistic: Statistic, value: Floats, drawn: Floats) -> _Shift:
+def _jackknifed(sums: Floats, statistic: Statistic) -> Floats:
+    """Leave out each group in turn: (groups, m) distances of the mean from what is found then."""
+    steps = max(1, -(-sums.size // _BUDGET))
+    total = sums.sum(axis=0)
+    found = [np.asarray(statistic(total - part)) for part in np.array_split(sums, steps)]
+    left_out = np.concatenate(found)
+    centre = ratio(np.nansum(left_out, axis=0), (~np.isnan(left_out)).sum(axis=0))
+    return np.nan_to_num(centre - left_out)
+
+
+def _shift(value: Floats, drawn: Floats, away: Floats) -> _Shift:
     """Measure bias (Efron, 1987, equation 4.1) and acceleration (equation 6.6, jackknife)."""
     below = _share(drawn < value, drawn) + _share(drawn == value, drawn) / 2
     edge = 0.5 / len(drawn)
     bias = _each(_NORMAL.inv_cdf, np.clip(np.nan_to_num(below, nan=0.5), edge, 1 - edge))
-    left_out = np.concatenate(
-        [
-            np.asarray(statistic(sums.sum(axis=0) - part))
-            for part in np.array_split(sums, max(1, -(-sums.size // _BUDGET)))
-        ]
-    )
-    centre = ratio(np.nansum(left_out, axis=0), (~np.isnan(left_out)).sum(axis=0))
-    away = np.nan_to_num(centre - left_out)
     spread = (away**2).sum(axis=0) ** 1.5
-    cubes = (away**3).sum(axis=0)
-    acceleration = np.nan_to_num(ratio(cubes, 6 * spread))
-    return _Shift(bias, acceleration)
+    return _Shift(bias, np.nan_to_num(ratio((away**3).sum(axis=0), 6 * spread)))
 
 
 def _share(claim: NDArray[np.bool_], drawn: Floats) -> Floats:
@@ -231,12 +250,13 @@ def _quantiles(drawn: Floats, probability: Floats) -> Floats:
 
 
 def _settle_bounds(
-    value: Floats, low: Floats, high: Floats, drawn: Floats, groups: int, level: float
+    value: Floats, low: Floats, high: Floats, drawn: Floats, groups: int, plan: _Plan
 ) -> tuple[Floats, Floats]:
-    unseen = 1 - ((1 - level) / 2) ** (1 / groups)
-    certain = ((drawn == value) | np.isnan(drawn)).all(axis=0) & ~np.isnan(value)
-    low = np.where(certain & (value == 1), 1 - unseen, np.where(certain & (value == 0), 0.0, low))
-    high = np.where(certain & (value == 0), unseen, np.where(certain & (value == 1), 1.0, high))
+    """Open intervals that have no width because every group agrees on a bound."""
+    unseen = 1 - ((1 - plan.level) / 2) ** (1 / groups)
+    certain = ((drawn == value) | np.isnan(drawn)).all(axis=0)
+    low = np.where(certain & (value == plan.bounds[1]), value - unseen, low)
+    high = np.where(certain & (value == plan.bounds[0]), value + unseen, high)
     return low, high
 
 
