@@ -185,6 +185,11 @@ class Registry:
         with self._refusals():
             self._client.set_registered_model_alias(version.model, alias, str(version.number))
 
+    def tag(self, version: Version, name: str, value: str) -> None:
+        """Note a fact about a version."""
+        with self._refusals():
+            self._client.set_model_version_tag(version.model, str(version.number), name, value)
+
     def remove_alias(self, model: str, alias: str) -> None:
         """Take an alias away from whichever version has it."""
         with self._refusals():
@@ -259,10 +264,10 @@ def open_registry(workspace: Workspace, uri: str = "") -> Registry:
         workspace: Its own store is the file `runs/mlflow.db`.
         uri: An MLflow server instead; empty: the environment's `MLFLOW_TRACKING_URI`, if set.
     """
-    chosen = uri or os.environ.get(URI_VARIABLE, "")
-    if chosen:
-        return Registry(chosen)
-    return Registry(f"sqlite:///{workspace.runs / DATABASE}", workspace.runs / "mlflow")
+    chosen = uri or os.environ.get(URI_VARIABLE, "") or f"sqlite:///{workspace.runs / DATABASE}"
+    # A database says nothing about files; MLflow would put them into the current folder.
+    is_server = chosen.startswith(("http://", "https://", "databricks"))
+    return Registry(chosen, None if is_server else workspace.runs / "mlflow")
 
 
 def _open_client(uri: str) -> Any:

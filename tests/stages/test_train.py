@@ -49,7 +49,12 @@ def test_scratch_learns_and_leaves_a_model_and_a_logged_run(workspace):
     assert (model.predict(images).argmax(axis=1) == labels).mean() > 0.95
     assert (report.counts_in, report.counts_out, report.dropped) == (48, 48, {})
     assert report.facts["validation_accuracy"] > 0.95
-    assert model.card.dataset == {"name": "default", "version": 1, "hash": dataset.hash}
+    assert model.card.dataset == {
+        "name": "default",
+        "version": 1,
+        "hash": dataset.hash,
+        "sample_px": 32,
+    }
     assert model.card.classes == ["across", "upright"]
     assert model.card.lineage["run"] == found.id
     assert found.record["state"] == "finished"

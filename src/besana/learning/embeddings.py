@@ -184,6 +184,7 @@ def embed(
     *,
     device: str = "cpu",
     batch_size: int = 64,
+    known: Keys | None = None,
     advance: Callable[[int], None] = lambda _count: None,
 ) -> list[str]:
     """Embed those of some samples that have no vector yet.
@@ -196,12 +197,14 @@ def embed(
         shards: Where the shards lie.
         device: Where to compute.
         batch_size: Samples at a time.
+        known: `embeddings.known()`, from those who call this many times.
         advance: Called with the number of samples that are done.
 
     Returns:
         One sentence for each record that could not be used.
     """
-    missing = ~np.isin(manifest_keys(manifest, positions), embeddings.known())
+    known = embeddings.known() if known is None else known
+    missing = ~np.isin(manifest_keys(manifest, positions), known)
     advance(int((~missing).sum()))
     todo = positions[missing]
     if not len(todo):

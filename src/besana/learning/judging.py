@@ -60,6 +60,7 @@ def judge(
             positions=positions,
             shuffle="none",
             on_error="substitute",
+            max_dropped_share=1.0,  # the caller counts what is missing
         ) as loader,
     ):
         for batch in loader:

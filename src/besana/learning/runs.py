@@ -67,7 +67,7 @@ def start_run(workspace: Workspace, settings: TrainSettings, dataset: Dataset) -
     identity = settings.identity()
     name = f"{dataset.name}-{dataset.version}-{settings.strategy}"
     folder = workspace.runs / f"{name}-{identity[:6]}{dataset.hash[:6]}"
-    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="microseconds")
     expected = {"identity": identity, "dataset_hash": dataset.hash}
     if (folder / RUN).exists():
         run = _read(folder / RUN)

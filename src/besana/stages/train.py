@@ -159,7 +159,12 @@ def _save(training: Run, dataset: Dataset, settings: Config, trained: Trained) -
         classes=list(dataset.classes),
         kind=dataset.kind,
         thresholds=trained.thresholds,
-        dataset={"name": dataset.name, "version": dataset.version, "hash": dataset.hash},
+        dataset={
+            "name": dataset.name,
+            "version": dataset.version,
+            "hash": dataset.hash,
+            "sample_px": min(dataset.size_px),
+        },
         recipe=dataset.recipe,
         lineage={
             "run": training.id,

@@ -1,0 +1,130 @@
+"""Compute one vector a sample with a frozen backbone.
+
+Reads: samples, shards
+Writes: embeddings/<backbone>
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from besana import catalog as tables
+from besana.config import Settings
+from besana.learning.sample_pages import manifest_of, sample_pages, usable_samples
+from besana.progress import track
+from besana.workspace import Workspace
+
+if TYPE_CHECKING:
+    from besana.learning.embeddings import Embeddings
+    from besana.models.network import Built
+
+EXAMPLE = "besana embed farm --backbone timm/resnet18"
+
+
+class Config(Settings):
+    """Which backbone, and where it runs."""
+
+    backbone: str = Field(
+        default="timm/mobilenetv2_100", description="Network: timm/<name> or besana/small."
+    )
+    weights: str = Field(
+        default="pretrained",
+        description="pretrained (timm's, fetched once), random, or a .safetensors file.",
+    )
+    backbone_options: dict[str, Any] = Field(
+        default={}, description="Further arguments of the network, as {pad_type = 'same'}."
+    )
+    input_mean: list[float] = Field(
+        default=[], description="Mean of each band, 0 to 255; empty: the network's own."
+    )
+    input_std: list[float] = Field(
+        default=[], description="Deviation of each band, 0 to 255; empty: the network's own."
+    )
+    size_px: int = Field(
+        default=0, ge=0, le=4096, description="Height and width of the input; 0: the network's own."
+    )
+    batch_size: int = Field(default=64, ge=1, description="Samples at a time.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where to compute; auto: a GPU when there is one."
+    )
+    threads: int = Field(default=0, ge=0, le=256, description="Threads; 0: one a core.")
+
+
+def run(workspace: Workspace, config: Config) -> list[str]:
+    """Embed every sample that has no vector of this backbone; a killed run goes on.
+
+    Returns:
+        Folders or URLs where the vectors lie, one for each number of bands.
+
+    Raises:
+        ConfigError: If the backbone or its weights do not fit the samples.
+        NotFoundError: If weights are not there and cannot be fetched.
+    """
+    from rich.console import Console
+
+    say = Console(soft_wrap=True, highlight=False).print
+    return [_embed(workspace, config, channels, say) for channels in _channels(workspace)]
+
+
+def _channels(workspace: Workspace) -> list[int]:
+    """List the numbers of bands that samples have."""
+    column = tables.samples.c.channels
+    select = sa.select(column).distinct().order_by(column)
+    return [row.channels for row in workspace.catalog.rows(select)]
+
+
+def _embed(workspace: Workspace, config: Config, channels: int, say: Callable[[str], None]) -> str:
+    import torch
+
+    from besana.learning.embeddings import Embeddings, backbone_key
+    from besana.models.network import Backbone, build, linear_head
+    from besana.shards.memory import usable_processors
+
+    torch.set_num_threads(config.threads or usable_processors())
+    backbone = Backbone(
+        config.backbone,
+        config.weights,
+        config.backbone_options,
+        config.size_px,
+        config.input_mean,
+        config.input_std,
+    )
+    built = build(backbone, classes=2, channels=channels)
+    storage = workspace.embeddings.below(backbone_key(backbone, built))
+    embeddings = Embeddings(storage, linear_head(built.network).in_features)
+    before = len(embeddings)
+    for note in _embed_samples(workspace, config, embeddings, built, channels):
+        say(note)
+    say(f"{len(embeddings) - before:,} samples embedded, {len(embeddings):,} in {storage.url}")
+    return storage.url
+
+
+def _embed_samples(
+    workspace: Workspace, config: Config, embeddings: Embeddings, built: Built, channels: int
+) -> list[str]:
+    import numpy as np
+
+    from besana.learning.embeddings import embed
+    from besana.models.model import device_name
+
+    known, notes = embeddings.known(), []
+    select = usable_samples().where(tables.samples.c.channels == channels)
+    with track("embed", workspace.catalog.count(select)) as advance:
+        for page in sample_pages(workspace, select):
+            with manifest_of(page, workspace.temporary) as manifest:
+                notes += embed(
+                    embeddings,
+                    built,
+                    manifest,
+                    np.arange(len(manifest)),
+                    workspace.shards,
+                    device=device_name(config.device),
+                    batch_size=config.batch_size,
+                    known=known,
+                    advance=advance,
+                )
+    return notes
