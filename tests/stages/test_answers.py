@@ -524,4 +524,4 @@ def test_an_alias_is_looked_up_in_the_registry(barn: Barn) -> None:
 
     registry.set_alias(version, CHAMPION)
 
-    assert barn.answer(version="champion").facts["model"] == "beds 1"
+    assert barn.answer(version="champion").facts["model"] == "beds/1"

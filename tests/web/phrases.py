@@ -21,17 +21,26 @@ SHOWN = {
     "fact": {0: "name"},
     "drop": {0: "reason"},
     "CorruptDataError": {2: "reason"},
+    "Line": {0: "name"},
+    "Verdict": {1: "reason"},
+    "draw_lines": {1: "x_title"},
     "say": {0: "phrase"},
     "text": {0: "phrase"},
 }
 METHODS = {"fact", "drop"}
+# Entries of figures that a page shows later on.
+SHOWN_KEYS = {"way"}
 # Other libraries have a `Table` and a `text` too.
 IMPORTED = {
     "besana.workspace": {"Table", "Pictures", "Plot", "Text", "Picture"},
     "besana.web.language": {"text"},
     "besana.web.render": {"say"},
+    "besana.web.curves": {"Line", "draw_lines"},
+    "besana.learning.gate": {"Verdict"},
     "besana.errors": {"CorruptDataError"},
 }
+# Functions that return a phrase.
+RETURNING = {"_reason", "_misfit"}
 # Constants that list issue kinds and reasons.
 LISTS = {"_JUDGED", "KINDS", "REASONS"}
 
@@ -56,21 +65,28 @@ def _can_be_told(phrase: str) -> bool:
 
 
 def _module_phrases(module: ast.Module) -> Iterator[tuple[str, int]]:
-    values: dict[str, list[ast.expr]] = {}
-    for node in ast.walk(module):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    values.setdefault(target.id, []).append(node.value)
+    values = _values(module)
     for name in LISTS & values.keys():
         for value in values[name]:
             yield from ((phrase, value.lineno) for phrase in _phrases(value, values))
     ours = METHODS | _imported(module)
     shown = {name: SHOWN[name] for name in ours} | _passing_on(module, ours)
     for node in ast.walk(module):
-        if isinstance(node, ast.Call):
-            for argument in _shown_arguments(node, shown):
-                yield from ((phrase, node.lineno) for phrase in _phrases(argument, values))
+        for argument in _shown(node, shown):
+            yield from ((phrase, argument.lineno) for phrase in _phrases(argument, values))
+
+
+def _shown(node: ast.AST, shown: dict[str, dict[int, str]]) -> Iterator[ast.expr]:
+    """Find what one node of the source brings to a page."""
+    if isinstance(node, ast.Call):
+        yield from _shown_arguments(node, shown)
+    elif isinstance(node, ast.FunctionDef) and node.name in RETURNING:
+        inside = (inner for inner in ast.walk(node) if isinstance(inner, ast.Return))
+        yield from (inner.value for inner in inside if inner.value)
+    elif isinstance(node, ast.Dict):
+        for key, value in zip(node.keys, node.values, strict=True):
+            if isinstance(key, ast.Constant) and key.value in SHOWN_KEYS:
+                yield value
 
 
 def _imported(module: ast.Module) -> set[str]:
@@ -80,7 +96,28 @@ def _imported(module: ast.Module) -> set[str]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
         if alias.name in IMPORTED.get(node.module or "", ())
+    } | {
+        # A module's own class of that name is shown as well.
+        node.name
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef) and node.name in ("Verdict", "Line")
     }
+
+
+def _values(module: ast.Module) -> dict[str, list[ast.expr]]:
+    """Find what each name may stand for: what is assigned to it, or what a loop goes through."""
+    values: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    values.setdefault(target.id, []).append(node.value)
+        elif isinstance(node, (ast.For, ast.comprehension)) and isinstance(node.target, ast.Tuple):
+            for row in getattr(node.iter, "elts", []):
+                for name, value in zip(node.target.elts, getattr(row, "elts", []), strict=False):
+                    if isinstance(name, ast.Name):
+                        values.setdefault(name.id, []).append(value)
+    return values
 
 
 def _passing_on(module: ast.Module, ours: set[str]) -> dict[str, dict[int, str]]:
@@ -106,6 +143,8 @@ def _passing_on(module: ast.Module, ours: set[str]) -> dict[str, dict[int, str]]
 def _shown_arguments(call: ast.Call, ours: dict[str, dict[int, str]]) -> Iterator[ast.expr]:
     is_method = isinstance(call.func, ast.Attribute)
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    if name == "append" and ast.unparse(call.func).endswith("notes.append"):
+        yield call.args[0]
     shown = ours.get(name, {}) if is_method == (name in METHODS) else {}
     for position, argument in enumerate(call.args):
         if position in shown:

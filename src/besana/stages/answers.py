@@ -155,7 +155,7 @@ def _open_source(workspace: Workspace, config: Config) -> tuple[Source, dict[str
         multi=card.get("kind") == "multi",
         thresholds=card.get("thresholds", {}),
     )
-    facts = {"model": f"{model} {version}"}
+    facts = {"model": f"{model}/{version}"}
     if "name" in card.get("dataset", {}):
         facts["dataset"] = f"{card['dataset']['name']}/{card['dataset'].get('version', '')}"
     return source, facts

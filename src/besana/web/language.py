@@ -130,9 +130,9 @@ def _key_text(key: str, language: str) -> str:
 
 
 def _filled_in(value: str, language: str) -> str:
-    """Say what stands in a phrase: a key in small letters, a number as the language writes it."""
-    if is_key(value) and value in SPANISH:
-        words = _key_text(value, language)
+    """Say what stands in a phrase: a key or phrase in small letters, numbers in the language."""
+    if value in SPANISH or (_match(value) and not is_key(value)):
+        words = text(value, language)
         return words[:1].lower() + words[1:]
     return _NUMBER.sub(lambda n: spanish_number(n[0]), value) if language == "es" else value
 

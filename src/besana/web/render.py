@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from besana.web.language import LANGUAGES, is_key, known, stage_name, text, unit_suffix
+from besana.web.language import LANGUAGES, known, stage_name, text, unit_suffix
 from besana.web.svg import clean_svg
 from besana.web.values import column_decimals, number_text, plain_scalar, value_text
 
@@ -155,9 +155,9 @@ def decimals_of(rows: Sequence[Sequence[Any]], column: int, title: str) -> int |
     unit = unit_suffix(title)
     if unit in ("_bytes", "_s"):
         return None
-    if unit == "_hours":
-        return 1
     numbers = [row[column] for row in rows if isinstance(plain_scalar(row[column]), (int, float))]
+    if unit == "_hours" or (unit == "_share" and any(abs(number) >= 0.01 for number in numbers)):
+        return 1
     return column_decimals([100 * number if unit == "_share" else number for number in numbers])
 
 
@@ -170,11 +170,7 @@ def _as_tspan(words: Markup) -> Markup:
 
 
 def _word(word: str) -> Markup:
-    return (
-        say(word)
-        if is_key(word) or text(word, "es") != word
-        else in_both(visible(word), visible(word))
-    )
+    return say(word) if known(word) else in_both(visible(word), visible(word))
 
 
 @cache

@@ -41,8 +41,8 @@
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [number(a), number(b)];
       const order =
-        x !== undefined && y !== undefined
-          ? Number(x) - Number(y)
+        x !== undefined || y !== undefined
+          ? Number(x ?? -Infinity) - Number(y ?? -Infinity)
           : shownText(a.cells[column]).localeCompare(shownText(b.cells[column]), root.lang, { numeric: true });
       return ascending ? order : -order;
     });
