@@ -108,7 +108,8 @@ def _statement(table: sa.Table, *, embedded: bool) -> str:
     if embedded:
         values = f"VALUES ({', '.join('?' for _ in table.columns)})"
     else:
-        types = (column.type.compile(postgresql.dialect()) for column in table.columns)
+        dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+        types = (column.type.compile(dialect) for column in table.columns)
         values = f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)})"
     return f'INSERT INTO "{table.name}" ({names}) {values} ON CONFLICT DO NOTHING'
 
