@@ -11,8 +11,8 @@ from typing import Any, BinaryIO, cast
 from besana.errors import CorruptDataError, NotFoundError
 from besana.images.header import probe
 from besana.shards.example import Values, parse_example
-from besana.shards.manifest import RangeFile
 from besana.shards.manifest_writer import ManifestWriter
+from besana.shards.ranges import RangeFile
 from besana.shards.tfrecord import HEADER_BYTES, read_records
 from besana.shards.writer import Location, locate_record
 from besana.storage import Storage

@@ -151,7 +151,7 @@ class Loader:
             augment=augment,
             local=self._source.local,
         )
-        chosen = hashlib.sha256(self.positions.astype("<i8").tobytes()).hexdigest()
+        chosen = hashlib.sha256(np.ascontiguousarray(self.positions, "<i8").data).hexdigest()
         self._fingerprint = f"{self.manifest.fingerprint[:32]}-{chosen[:32]}"
         self._stream = self._source.stream
         self._crew: Crew | None = None

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from typing_extensions import override
 
 from besana.errors import BesanaError, ConfigError, CorruptDataError, NotFoundError
+from besana.shards.columns import booleans, numbers, valid
 from besana.shards.manifest_writer import (
     CLASSES_KEY,
     DIGESTS_KEY,
@@ -29,6 +30,7 @@ from besana.shards.manifest_writer import (
     combine,
     locate,
 )
+from besana.shards.ranges import RangeFile
 from besana.shards.writer import Location
 from besana.storage import Storage
 
@@ -97,6 +99,7 @@ class Manifest:
         with self._opened() as file:
             self._rows_before = _rows_before(file)
             columns = self._load(file)
+        pa.default_memory_pool().release_unused()
         self.shards, self.splits = columns.pop("shards"), columns.pop("splits")
         payload_offset = columns.pop("payload_offset_bytes")
         self._payload_delta = _narrow(payload_offset - columns["offset_bytes"])
@@ -208,9 +211,9 @@ class Manifest:
         if pa.types.is_string(column.type):
             column = column.dictionary_encode()
         if pa.types.is_dictionary(column.type):
-            codes = column.indices.to_numpy(zero_copy_only=False)
+            codes = numbers(column.indices)
             return Coded(_narrow(codes), tuple(column.dictionary.to_pylist()))
-        return cast("npt.NDArray[Any]", column.to_numpy(zero_copy_only=False))
+        return numbers(column)
 
     def _row_group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
         held = self._group
@@ -221,7 +224,7 @@ class Manifest:
         return held[2]
 
     def _read_group(self, file: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
-        table = file.read_row_group(group, columns)
+        table = file.read_row_group(group, columns, use_threads=False)
         for name in set(columns) & set(ON_DEMAND):
             if column_checksum(table.column(name)) != self._checksums[name][group]:
                 raise self._corrupt(f"column '{name}' does not match its checksum")
@@ -291,7 +294,9 @@ def _rows_before(file: pq.ParquetFile) -> Positions:
 
 def _batches(file: pq.ParquetFile, columns: list[str]) -> Any:
     for group in range(file.metadata.num_row_groups):
-        yield from file.read_row_group(group, columns).combine_chunks().to_batches()
+        yield from (
+            file.read_row_group(group, columns, use_threads=False).combine_chunks().to_batches()
+        )
 
 
 def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], dict[str, str]]:
@@ -326,13 +331,12 @@ def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], d
 
 def _values(column: pa.Array, codes: dict[str, int] | None) -> npt.NDArray[Any]:
     if codes is None:
-        return cast("npt.NDArray[Any]", column.to_numpy(zero_copy_only=False))
+        return numbers(column)
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     known = [codes.setdefault(name, len(codes)) for name in column.dictionary.to_pylist()]
     table: npt.NDArray[Any] = np.asarray(known, np.uint32)
-    indices: npt.NDArray[Any] = column.indices.to_numpy(zero_copy_only=False)
-    values: npt.NDArray[Any] = table[indices]
+    values: npt.NDArray[Any] = table[numbers(column.indices)]
     return values
 
 
@@ -344,10 +348,10 @@ def _labels(
     classes: int,
 ) -> npt.NDArray[np.bool_] | None:
     """Spread lists of booleans into a matrix; there is none while all are null."""
-    present = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    present = np.flatnonzero(valid(column))
     if not len(present):
         return held
-    values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(present), -1)
+    values = booleans(column.drop_null().flatten()).reshape(len(present), -1)
     if held is None:
         held = np.zeros((rows, classes or values.shape[1]), np.bool_)
     held[part.start + present] = values
@@ -358,40 +362,3 @@ def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Store whole numbers in the smallest type that holds them all."""
     low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
     return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
-
-
-class RangeFile(io.RawIOBase):
-    """Read an object of a bucket by ranges, as a file."""
-
-    def __init__(self, storage: Storage, key: str) -> None:
-        self._storage, self._key = storage, key
-        self._size = storage.size(key) or 0
-        self._at = 0
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def seekable(self) -> bool:
-        return True
-
-    @override
-    def tell(self) -> int:
-        return self._at
-
-    @override
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = base + offset
-        return self._at
-
-    @override
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size - self._at)
-        if length <= 0:
-            return 0
-        data = self._storage.read_range(self._key, self._at, length)
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from crc32c import crc32c
 
 from besana.errors import ConfigError
+from besana.shards.columns import booleans, numbers, text, valid
 from besana.storage import Storage, open_storage
 
 _NAMES = pa.dictionary(pa.int32(), pa.string())
@@ -246,8 +247,8 @@ class ColumnDigests:
 
 def combine(digests: Mapping[str, str], classes: Sequence[str]) -> str:
     """Make the fingerprint from the columns' digests and the class names."""
-    text = json.dumps([sorted(digests.items()), list(classes)])
-    return hashlib.sha256(text.encode()).hexdigest()
+    content = json.dumps([sorted(digests.items()), list(classes)])
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def column_checksum(column: pa.ChunkedArray) -> int:
@@ -264,23 +265,17 @@ def _canonical(column: pa.Array | pa.ChunkedArray) -> tuple[bytes, bytes, bytes]
         column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
-    valid = column.is_valid().to_numpy(zero_copy_only=False).astype(np.uint8).tobytes()
+    present = valid(column).astype(np.uint8).tobytes()
+    if column.null_count:
+        column = column.drop_null()
     if pa.types.is_string(column.type):
-        return valid, *_canonical_text(pc.fill_null(column, ""))
+        lengths, characters = text(column)
+        return present, lengths.astype("<u4").tobytes(), characters
     if pa.types.is_list(column.type):
-        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
-        values = pc.fill_null(column.flatten(), False).to_numpy(zero_copy_only=False)
-        return valid, lengths.astype("<u4").tobytes(), values.astype(np.uint8).tobytes()
+        lengths = numbers(column.value_lengths())
+        values = booleans(column.flatten()).astype(np.uint8)
+        return present, lengths.astype("<u4").tobytes(), values.tobytes()
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.int64())
-    values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-    return valid, b"", values.astype(values.dtype.newbyteorder("<")).tobytes()
-
-
-def _canonical_text(column: pa.StringArray) -> tuple[bytes, bytes]:
-    if not len(column):
-        return b"", b""
-    _, offsets_buffer, data = column.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int32)[column.offset :][: len(column) + 1]
-    text = data.slice(offsets[0], offsets[-1] - offsets[0]).to_pybytes() if data else b""
-    return np.diff(offsets).astype("<u4").tobytes(), text
+    values = numbers(column)
+    return present, b"", values.astype(values.dtype.newbyteorder("<")).tobytes()

@@ -17,6 +17,7 @@ from besana.shards.stream import Tail
 
 _MOST_SLOTS = 6
 _FEWEST_SLOTS = 2
+_CHUNK = 1 << 14
 READS_AHEAD = 4
 """Segments of a bucket's shards that are read before they are needed."""
 
@@ -135,15 +136,19 @@ def _largest_decoded(
     settings: LoaderSettings, manifest: Manifest, positions: Positions, augment: Augment | None
 ) -> int:
     """Bound the bytes of a decoded picture of 8 bits, at the scale that the smallest crop needs."""
-    height = manifest.height_px[positions].astype(np.int64)
-    width = manifest.width_px[positions].astype(np.int64)
-    tall, wide = smallest_crop(augment, relative_aspect(settings, height, width))
-    scale = np.ones(len(positions), np.int64)
-    for larger in (2, 4, 8):
-        enough = height * tall >= settings.size[0] * larger
-        scale[enough & (width * wide >= settings.size[1] * larger)] = larger
-    pixels: npt.NDArray[np.int64] = -(-height // scale) * -(-width // scale)
-    return int(pixels.max()) * 3
+    largest = 0
+    for start in range(0, len(positions), _CHUNK):
+        part = positions[start : start + _CHUNK]
+        height = manifest.height_px[part].astype(np.int64)
+        width = manifest.width_px[part].astype(np.int64)
+        tall, wide = smallest_crop(augment, relative_aspect(settings, height, width))
+        scale = np.ones(len(part), np.int64)
+        for larger in (2, 4, 8):
+            enough = height * tall >= settings.size[0] * larger
+            scale[enough & (width * wide >= settings.size[1] * larger)] = larger
+        pixels: npt.NDArray[np.int64] = -(-height // scale) * -(-width // scale)
+        largest = max(largest, int(pixels.max()))
+    return largest * 3
 
 
 def relative_aspect(

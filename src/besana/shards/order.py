@@ -20,6 +20,7 @@ _FIRST: Final = 0xBF58476D1CE4E5B9
 _SECOND: Final = 0x94D049BB133111EB
 
 _ORDER, _BLOCKS, _PLACES = 1, 2, 3
+_CHUNK = 1 << 16
 
 
 def key_of(*parts: int) -> int:
@@ -59,7 +60,11 @@ def hashes(key: int | Hashes, counters: npt.NDArray[Any]) -> Hashes:
 
 def permutation(count: int, key: int) -> Order:
     """Order 0 to `count - 1` at random: a uniform permutation, chosen by the key."""
-    return np.argsort(hashes(key, np.arange(count, dtype=np.uint64)), kind="stable")
+    keys = np.empty(count, np.uint64)
+    for start in range(0, count, _CHUNK):  # so that intermediate values take little memory
+        stop = min(start + _CHUNK, count)
+        keys[start:stop] = hashes(key, np.arange(start, stop, dtype=np.uint64))
+    return np.argsort(keys, kind="stable")
 
 
 def global_order(count: int, seed: int, epoch: int) -> Order:
