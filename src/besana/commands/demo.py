@@ -162,14 +162,14 @@ def _hours_table(barn: Barn, workspace: Workspace, test_days: int) -> Table:
     tested = set(days[-test_days:])
     table = Table(
         "day",
-        *(f"{bed} {what}" for bed in beds for what in ("besana", "truth")),
-        title="Hours lying (* not trained on)",
+        *beds,
+        title="Hours lying, besana / truth (* not trained on)",
         title_justify="left",
         caption=_difference(answered, true, tested),
         caption_justify="left",
     )
     for day in days:
-        hours = [_hours(rows.get((bed, day))) for bed in beds for rows in (answered, true)]
+        hours = [f"{_hours(answered, bed, day)} / {_hours(true, bed, day)}" for bed in beds]
         table.add_row(f"{day}{' *' if day in tested else ''}", *hours)
     return table
 
@@ -182,8 +182,9 @@ def _by_bed_and_day(path: Path) -> dict[tuple[str, str], Row]:
         return {(row["region"], row["day"]): row for row in csv.DictReader(file)}
 
 
-def _hours(row: Row | None) -> str:
-    return "" if row is None else f"{float(row['lying_hours']):.1f}"
+def _hours(rows: Mapping[tuple[str, str], Row], bed: str, day: str) -> str:
+    row = rows.get((bed, day))
+    return "-" if row is None else f"{float(row['lying_hours']):4.1f}"
 
 
 def _difference(
