@@ -525,3 +525,14 @@ def test_an_alias_is_looked_up_in_the_registry(barn: Barn) -> None:
     registry.set_alias(version, CHAMPION)
 
     assert barn.answer(version="champion").facts["model"] == "beds/1"
+
+
+def test_files_of_an_earlier_run_do_not_stay(barn: Barn) -> None:
+    barn.see_often((at, {"bed-1": "lying", "bed-2": "empty"}) for at in whole_days(1))
+    barn.answer()
+    folder = barn.workspace.reports / "answers"
+    (folder / "notes.csv").write_text("mine")
+
+    barn.answer(kind="area")
+
+    assert {path.name for path in folder.iterdir()} == {"shares.csv", "notes.csv"}

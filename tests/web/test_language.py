@@ -8,8 +8,8 @@ import pytest
 from phrases import shown_phrases
 
 from besana.stages import STAGES
-from besana.web.answer_files import POSTURES
 from besana.web.language import SPANISH, english, known, stage_name, text
+from besana.web.time_answers import POSTURES
 from besana.web.values import number_text, value_text
 
 # Keys that are made while the program runs, so that nobody finds them in the source.

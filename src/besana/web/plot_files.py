@@ -133,7 +133,7 @@ def save_shares(shares: Sequence[Share], folder: Path, name: str, language: str)
             axes.errorbar(100 * share.value, y, xerr=reach, color="black", capsize=3, linewidth=1)
     _name_rows(axes, [share.name for share in shares])
     axes.set_xlim(left=0)
-    axes.set_xlabel(text("Share of the field, %", language))
+    axes.set_xlabel(text("Share of the area, %", language))
     return _save(figure, folder, name)
 
 

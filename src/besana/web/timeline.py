@@ -27,7 +27,7 @@ _HATCH = (
 )
 
 WIDTH = 960
-LEFT, DAYS_LEFT, RIGHT, TOP = 150, 215, 16, 46
+LEFT, DAYS_LEFT, RIGHT, TOP = 180, 215, 16, 46
 ROW, BAR = 17, 13
 DAY_GAP = 9
 MOST_ROWS = 120
@@ -110,7 +110,9 @@ def _ethogram(days: Sequence[Day], states: Sequence[str], language: str) -> str:
         parts.append(_words(2, y + BAR - 2, visible(day.name), "plot-day"))
         parts.append(_hour_lines(y, len(day.rows) * ROW, width / hours))
         for row in day.rows:
-            parts.append(_words(DAYS_LEFT - 8, y + BAR - 2, _short(row.name), "plot-label", "end"))
+            parts.append(
+                _words(DAYS_LEFT - 8, y + BAR - 2, _short(row.name, 17), "plot-label", "end")
+            )
             parts += _spans(row, states, y, width / hours)
             y += ROW
         y += DAY_GAP
@@ -225,9 +227,9 @@ def _svg(height: float, content: str) -> str:
     )
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = 23) -> str:
     shown = visible(name)
-    return shown if len(shown) <= 17 else f"{shown[:16]}…"
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 
 def _hours(value: float, language: str) -> str:
