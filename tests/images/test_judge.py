@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from besana.config import parse
 from besana.errors import ConfigError
 from besana.images.judge import Rules, moved, thresholds
-from besana.images.population import Population
+from besana.images.population import Population, windows_s
 
 START = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
 
@@ -43,10 +43,14 @@ def at(seconds: float) -> dt.datetime:
 
 
 def judge(rows: list[Row], rules: Rules | None = None, **intervals_s: float) -> dict[str, list]:
-    population = Population()
+    """Issues of rows of a camera `pen` that is fixed if any of its rows has a shift."""
+    rules = rules or Rules()
+    fixed = {row.camera for row in rows if row.shift_x_px is not None}
+    first_of = {row.sha256: row.frame_id for row in reversed(rows)}
+    population = Population(windows_s(rules, fixed, intervals_s), first_of)
     for row in rows:
         population.add(row)
-    judgement = population.judgement(rules or Rules(), intervals_s)
+    judgement = population.judgement(rules)
     return {row.frame_id: judgement.issues(row) for row in rows}
 
 

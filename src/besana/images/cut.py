@@ -138,7 +138,7 @@ def resize(pixels: NDArray[Any], short_side_px: int) -> NDArray[Any]:
         cv2.resize(np.ascontiguousarray(part), size, interpolation=cv2.INTER_AREA)
         for part in _by_channels(pixels)
     ]
-    return np.concatenate([part.reshape(size[1], size[0], -1) for part in parts], axis=2)
+    return _stack(parts)
 
 
 def _remap(pixels: NDArray[Any], maps: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -148,8 +148,13 @@ def _remap(pixels: NDArray[Any], maps: Sequence[NDArray[Any]]) -> NDArray[Any]:
         cv2.remap(np.ascontiguousarray(part), maps[0], maps[1], cv2.INTER_LINEAR)
         for part in _by_channels(pixels)
     ]
-    height, width = parts[0].shape[:2]
-    return np.concatenate([part.reshape(height, width, -1) for part in parts], axis=2)
+    return _stack(parts)
+
+
+def _stack(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Put channels together again; OpenCV drops the last dimension of single ones."""
+    whole = [part if part.ndim == 3 else part[..., None] for part in parts]
+    return whole[0] if len(whole) == 1 else np.concatenate(whole, axis=2)
 
 
 def _by_channels(pixels: NDArray[Any]) -> Iterator[NDArray[Any]]:

@@ -12,35 +12,16 @@ from numpy.typing import NDArray
 from besana.images.hashes import components, near_duplicates
 from besana.images.judge import Issue
 
-Positions = NDArray[np.int64]
 
-
-def first_equal(keys: NDArray[np.uint64]) -> Positions:
-    """Return for each key the position of its first occurrence.
-
-    Args:
-        keys: (n,) uint64.
-    """
-    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-    return np.asarray(first[inverse], dtype=np.int64)
-
-
-def first_alike(
-    hashes: NDArray[np.uint64], compared: NDArray[np.bool_], max_bits: int, *, turned: bool
-) -> Positions:
-    """Return for each frame the first frame of the pictures that look like it.
+def first_alike(hashes: NDArray[np.uint64], max_bits: int, *, turned: bool) -> NDArray[np.int64]:
+    """Return for each frame the position of the first frame that looks like it.
 
     Args:
         hashes: (n,) perceptual hashes.
-        compared: (n,) which frames to compare with one another; the others repeat nothing.
         max_bits: Bits in which two hashes may differ.
         turned: Whether mirrored and turned copies count as alike.
     """
-    positions = np.flatnonzero(compared)
-    pairs = near_duplicates(hashes[positions], max_bits, turned=turned)
-    first = np.arange(len(hashes), dtype=np.int64)
-    first[positions] = positions[components(len(positions), pairs)]
-    return first
+    return components(len(hashes), near_duplicates(hashes, max_bits, turned=turned))
 
 
 @dataclass

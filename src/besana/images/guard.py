@@ -40,6 +40,10 @@ class Bounds(Settings):
     )
     decode_wall_s: int = Field(default=30, ge=1, description="Seconds that one picture may take.")
 
+    def bounds(self) -> Bounds:
+        """Return these settings alone, where they are part of a stage's."""
+        return Bounds(**self.model_dump(include=set(Bounds.model_fields)))
+
     def limits(self) -> Limits:
         """Return what is decoded at all."""
         return Limits(

@@ -28,7 +28,7 @@ from besana.engines import Engine
 from besana.images.guard import Bounds
 from besana.images.judge import JUDGED, Rules
 from besana.images.look import FrameJob, Looks, died, look_partition
-from besana.images.population import Population
+from besana.images.population import Population, windows_s
 from besana.images.shift import (
     FEWEST_FOR_REFERENCE,
     read_reference,
@@ -63,15 +63,11 @@ class Config(Rules, Bounds):
         description="Share of dropped frames above which a run of 100 frames or more fails.",
     )
 
-    def bounds(self) -> Bounds:
-        """Return what decoding one picture may cost."""
-        return Bounds(**self.model_dump(include=set(Bounds.model_fields)))
-
 
 def run(workspace: Workspace, config: Config | None = None, engine: Engine | None = None) -> Report:
     """Look once at every new frame, then judge all frames by what was measured.
 
-    Memory: about 40 bytes a frame in the driver, one picture in each worker.
+    Memory: some 20 bytes a frame in the driver, one picture in each worker.
 
     Args:
         workspace: Where the frames are.
@@ -280,14 +276,14 @@ def _make_reference(
 
 def _judge(workspace: Workspace, config: Config, report: Report, new: array[int]) -> None:
     """Bring the issues in line with the measured figures; count new frames out or dropped."""
-    population = Population()
+    intervals_s = {name: camera.frame_interval_s for name, camera in workspace.cameras.items()}
+    references = _references(workspace).items()
+    fixed = [name for name, lights in references if any(e is not None for e in lights.values())]
+    population = Population(windows_s(config, fixed, intervals_s), _first_of(workspace))
     for page in _measured(workspace):
         for row in page:
             population.add(row)
-    cameras = workspace.cameras
-    judgement = population.judgement(
-        config, {name: camera.frame_interval_s for name, camera in cameras.items()}
-    )
+    judgement = population.judgement(config)
     rows = [(*key, *astuple(limits)) for key, limits in sorted(judgement.limits.items())]
     report.add(Table("Thresholds", ("camera", "light", *_THRESHOLDS), rows[:1000]))
     numbers = np.sort(np.array(new, dtype=np.uint64))
@@ -306,16 +302,20 @@ def _judge(workspace: Workspace, config: Config, report: Report, new: array[int]
 
 def _state(workspace: Workspace, config: Config) -> str:
     """Describe everything that the issues follow from, and how many of them there are."""
-    issues = workspace.catalog.counted(tables.issues)
-    return json.dumps(
-        [
-            config.model_dump(include=set(Rules.model_fields)),
-            {name: camera.frame_interval_s for name, camera in workspace.cameras.items()},
-            workspace.catalog.counted(tables.quality),
-            {kind: count for kind, count in issues.items() if kind in JUDGED},
-        ],
-        sort_keys=True,
-    )
+    rules = config.model_dump(include=set(Rules.model_fields))
+    intervals_s = {name: camera.frame_interval_s for name, camera in workspace.cameras.items()}
+    counted = workspace.catalog.counted
+    issues = {kind: count for kind, count in counted(tables.issues).items() if kind in JUDGED}
+    return json.dumps([rules, intervals_s, counted(tables.quality), issues], sort_keys=True)
+
+
+def _first_of(workspace: Workspace) -> dict[str, str]:
+    """Return the id of the first frame of those with the same bytes, by their hash."""
+    frames = tables.frames.c
+    select = sa.select(frames.sha256, sa.func.min(frames.id).label("first"))
+    looked_at = select.where(frames.id == tables.quality.c.frame_id)
+    repeated = looked_at.group_by(frames.sha256).having(sa.func.count() > 1)
+    return {row.sha256: row.first for row in workspace.catalog.rows(repeated)}
 
 
 def _measured(workspace: Workspace) -> Iterator[list[sa.Row[Any]]]:
