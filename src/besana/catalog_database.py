@@ -149,7 +149,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in (
         "synchronous=FULL",
         "journal_mode=DELETE",
-        "cache_size=-65536",
+        "cache_size=-8192",
         "temp_store=FILE",
         "trusted_schema=OFF",
     ):

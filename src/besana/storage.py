@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from typing_extensions import override
 
@@ -121,7 +121,8 @@ def read_original(frames: Storage, key: str) -> bytes:
     """
     if not key.startswith("file://"):
         return frames.read(key)
-    return read_regular(Path(unquote(urlsplit(key).path)))
+    # Names on a disk are bytes, not always UTF-8.
+    return read_regular(unquote_to_bytes(urlsplit(key).path))
 
 
 def read_regular(path: Path | bytes, *, limit_bytes: int | None = None) -> bytes:
