@@ -96,10 +96,10 @@ def test_killed_stages_continue_to_the_same_rows(farm, tmp_path, seed):
         workspace.mkdir()
         shutil.copy(farm.path / "besana.toml", workspace)
     steps = [
-        ("collect", [str(farm.path / "frames")]),
+        ("collect", [str(farm.frames)]),
         ("clean", []),
         ("prepare", []),
-        ("label", [str(farm.path / "truth.csv")]),
+        ("label", [str(farm.truth_csv)]),
         ("split", []),
         ("train", TRAINING),
         ("evaluate", []),

@@ -24,8 +24,8 @@ def walked(farm, tmp_path_factory):
     workspace = besana.Workspace(folder)
     overrides = {
         **OVERRIDES,
-        "collect": {"source": [str(farm.path / "frames")]},
-        "label": {"file": [str(farm.path / "truth.csv")]},
+        "collect": {"source": [str(farm.frames)]},
+        "label": {"file": [str(farm.truth_csv)]},
     }
     return workspace, overrides, besana.run(workspace, overrides=overrides)
 
