@@ -460,3 +460,13 @@ def test_split_cut_short_leaves_nothing_that_counts(farm: Farm) -> None:
     assert len(dataset.manifest()) == len(rows)
     record = json.loads(farm.datasets.read("default/1/dataset.json"))
     assert record["hash"] == farm.catalog.scalar(sa.select(tables.datasets.c.hash))
+
+
+def test_split_of_one_group_says_why_it_cannot(farm: Farm) -> None:
+    for minute in range(3):
+        frame_id = add_frame(farm, "north", START + dt.timedelta(minutes=minute))
+        add_label(farm, frame_id, "bed-1", ("lying", "empty")[minute % 2])
+    with pytest.raises(ConfigError, match="All 3 samples are one group"):
+        run(farm)
+    _, dataset, _ = run(farm, test_share=0.0, validation_share=0.0)
+    assert sum(dataset.counts["train"].values()) == 3

@@ -171,8 +171,11 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         made_with = {**config.model_dump(mode="json", exclude=_NOT_CONTENT), "method": method}
         settled = settled_groups(workspace, config.name, made_with) if config.keep else None
         split = _split(config, method, samples, settled, report)
+        _need_both(config, method, samples, split)
         fold = _folds(config, samples, split, settled)
-        leaks = random_leaks(samples.group, _shares_of(split), seed=config.seed)
+        leaks = random_leaks(
+            samples.group, np.bincount(split[split >= 0], minlength=3).tolist(), seed=config.seed
+        )
         dataset, new = freeze(
             workspace,
             config.name,
@@ -267,10 +270,27 @@ def _split(
         rest = (1 - config.validation_share, config.validation_share)
         part = _assign(config, samples, chosen, rest, fixed)
         split[chosen] = part[samples.group[chosen]]
-    for number, name in ((TRAIN, "train on"), (TEST, "test on")):
-        if not (split == number).any():
-            raise ConfigError(f"The settings of [split] leave nothing to {name}.", "Change them.")
     return split
+
+
+def _need_both(config: Config, method: Method, samples: Selection, split: NDArray[np.int8]) -> None:
+    """Refuse a split that leaves nothing to train or to test on.
+
+    Raises:
+        ConfigError: If it does, with what to change.
+    """
+    wanted = {TRAIN: "train on", TEST: "test on"}
+    if method == "fractions" and not config.test_share:
+        del wanted[TEST]
+    for number, name in wanted.items():
+        if (split == number).any():
+            continue
+        if len(samples.keys) == 1:
+            raise ConfigError(
+                f"All {len(samples)} samples are one group, so there is nothing to {name}.",
+                "Give the frames capture times, or lower block_minutes.",
+            )
+        raise ConfigError(f"The settings of [split] leave nothing to {name}.", "Change them.")
 
 
 def _assign(
@@ -332,10 +352,6 @@ def _counts(samples: Selection, split: NDArray[np.int8]) -> dict[str, dict[str, 
         held = np.bincount(samples.held[of_held == number], minlength=len(samples.classes))
         found[name] = dict(zip(samples.classes, held.tolist(), strict=True))
     return found
-
-
-def _shares_of(split: NDArray[np.int8]) -> list[float]:
-    return [float((split == number).sum()) for number in range(len(SPLITS))]
 
 
 def _describe(
