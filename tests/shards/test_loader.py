@@ -244,6 +244,35 @@ def test_bands_are_stacked_in_their_order(tmp_path: Path) -> None:
     assert np.abs(sixteen[..., :3].astype(int) - eight[..., :3].astype(int) * 257).max() < 300
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_flips_and_turns_move_all_channels_alike(tmp_path: Path, channels: int, dtype: Any) -> None:
+    corner = np.zeros((32, 32, 1), np.uint8)
+    corner[:16, :16] = 200
+
+    def picture(number: int) -> np.ndarray[Any, Any]:
+        return np.repeat(corner, 1 if channels < 3 else 3, axis=2)
+
+    def bands(number: int) -> dict[str, np.ndarray[Any, Any]]:
+        return {f"band{n}": corner for n in range({2: 1, 5: 2}.get(channels, 0))}
+
+    farm = Farm(tmp_path, count=64, shards=1, picture=picture, encode=png, bands=bands)
+    augment = Augment(
+        crop_area_share=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip_vertical_share=0.5,
+        quarter_turns=True,
+    )  # fmt: skip
+    with Loader(
+        farm.write(), batch_size=64, size=16, threads=2, augment=augment, dtype=dtype
+    ) as loader:
+        (batch,) = loader
+    images = batch.images[:, ::8, ::8] > batch.images.max() // 2
+    places = {tuple(image[..., 0].ravel().tolist()) for image in images}
+
+    assert (images == images[..., :1]).all()
+    assert (images.sum(axis=(1, 2)) == 1).all()
+    assert len(places) == 4
+
+
 def test_grey_and_colour_share_a_batch(tmp_path: Path) -> None:
     def picture(number: int) -> np.ndarray[Any, Any]:
         pixels = smooth_picture(number)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -147,14 +148,17 @@ def _put(pixels: npt.NDArray[Any], changes: Changes, row: int, out: npt.NDArray[
     channels: int = pixels.shape[2]
     if channels > out.shape[2]:
         raise CorruptDataError(f"The record has more channels than the {out.shape[2]} expected.")
-    pixels = resize(pixels, out.shape[:2])
-    if changes.flip[row]:
-        pixels = pixels[:, ::-1]
-    if changes.upend[row]:
-        pixels = pixels[::-1]
-    if changes.turns[row]:
-        pixels = np.rot90(pixels, int(changes.turns[row]))
-    out[:, :, :channels] = pixels
+    flip, upend, turns = changes.flip[row], changes.upend[row], int(changes.turns[row])
+    whole = channels == out.shape[2] and out.flags.c_contiguous
+    still = not (flip or upend or turns)
+    pixels = resize(pixels, out.shape[:2], out if whole and still else None)
+    if flip or upend:
+        code = -1 if flip and upend else int(flip)
+        pixels = cv2.flip(pixels, code, dst=out if whole and not turns else None)
+    if turns:
+        pixels = np.rot90(pixels.reshape(*out.shape[:2], channels), turns)
+    if not np.may_share_memory(pixels, out):
+        out[:, :, :channels] = pixels.reshape(*out.shape[:2], channels)
     return channels
 
 
