@@ -87,7 +87,7 @@ def test_a_corrupt_record_stops_the_copy(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_tensorflow_reads_the_copy_with_labels(hundred: Manifest, tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     copy = export(hundred, tmp_path, shard_bytes=20_000)
     features = {

@@ -96,7 +96,7 @@ def test_split_comes_from_the_name(key: str, split: str) -> None:
 
 @pytest.mark.slow
 def test_what_tensorflow_wrote_loads(tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     def feature(value: Any) -> Any:
         if isinstance(value, bytes):

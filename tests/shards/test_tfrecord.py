@@ -118,7 +118,7 @@ def test_a_feature_of_mixed_kinds_is_refused() -> None:
 
 @pytest.mark.slow
 def test_tensorflow_reads_the_same_example() -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     data, _ = encode_example(FEATURES)
     theirs = tf.train.Example.FromString(data).features.feature

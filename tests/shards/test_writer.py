@@ -71,7 +71,7 @@ def test_a_sample_without_an_image_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_tensorflow_reads_the_shard(tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = pytest.importorskip("tensorflow")
 
     with ShardWriter(open_storage(tmp_path), "a.tfrecord") as writer:
         for number in range(5):
