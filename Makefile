@@ -6,6 +6,9 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .PHONY: demo test slow check fix docs bench
 
+# Compiled modules are kept, whatever the machine says: importing torch and mlflow takes a third.
+export PYTHONDONTWRITEBYTECODE :=
+
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON := $(shell for python in python3 python3.11 python3.12 python3.13; do \
