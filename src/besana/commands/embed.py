@@ -47,7 +47,7 @@ class Config(Settings):
     size_px: int = Field(
         default=0, ge=0, le=4096, description="Height and width of the input; 0: the network's own."
     )
-    batch_size: int = Field(default=64, ge=1, description="Samples at a time.")
+    batch_size: int = Field(default=32, ge=1, description="Samples at a time.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to compute; auto: a GPU when there is one."
     )

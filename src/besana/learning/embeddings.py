@@ -183,7 +183,7 @@ def embed(
     shards: Storage,
     *,
     device: str = "cpu",
-    batch_size: int = 64,
+    batch_size: int = 32,
     known: Keys | None = None,
     advance: Callable[[int], None] = lambda _count: None,
 ) -> list[str]:

@@ -28,7 +28,7 @@ def judge(
     positions: Positions,
     shards: Storage,
     *,
-    batch_size: int = 64,
+    batch_size: int = 32,
     advance: Callable[[int], None] = lambda _count: None,
 ) -> NDArray[np.float32]:
     """Classify samples of a manifest; each exactly once.

@@ -65,7 +65,7 @@ class Config(Settings):
     output: Path | None = Field(
         default=None, description="With a folder: the CSV to write; empty: reports/predictions.csv."
     )
-    batch_size: int = Field(default=64, ge=1, description="Samples at a time.")
+    batch_size: int = Field(default=32, ge=1, description="Samples at a time.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where to compute; auto: a GPU when there is one."
     )
