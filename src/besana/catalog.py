@@ -24,7 +24,8 @@ _VERSION = "schema_version"
 
 
 METADATA = sa.MetaData()
-_TEXT = sa.Text()
+# Ids are compared byte by byte, in PostgreSQL as in SQLite, so that a range of ids is a camera.
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 frames = Table(
     "frames",

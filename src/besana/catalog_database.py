@@ -109,7 +109,8 @@ def _statement(table: sa.Table, *, embedded: bool) -> str:
         values = f"VALUES ({', '.join('?' for _ in table.columns)})"
     else:
         dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-        types = (column.type.compile(dialect) for column in table.columns)
+        kinds = (column.type.compile(dialect) for column in table.columns)
+        types = (kind.partition(" COLLATE ")[0] for kind in kinds)  # an array has no collation
         values = f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)})"
     return f'INSERT INTO "{table.name}" ({names}) {values} ON CONFLICT DO NOTHING'
 

@@ -157,7 +157,7 @@ def _prepare(
         report.fact(
             "decode_limit_frames_per_s", _rate(engine.workers * report.counts_out, decode_s)
         )
-        report.fact("share_of_decode_limit", round(decode_s / max(busy_s, 1e-9), 3))
+        report.fact("decode_limit_share", round(decode_s / max(busy_s, 1e-9), 3))
 
 
 def _describe(
