@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -28,34 +27,22 @@ from besana.simulation.recording import (
     herd_of,
     view_of,
 )
-from besana.simulation.view import FULL_WIDTH_PX
-
-MOVED_PX, MOVED_DEG = (34.0, -21.0), 1.4
 
 
 def _picture(settings: BarnSettings, number: int, kind: str | None) -> npt.NDArray[np.uint8]:
-    view = view_of(settings)
     time_s = float(number * settings.interval_s)
     taken_at = FIRST_DAY + dt.timedelta(seconds=time_s)
-    picture = render_frame(
+    return render_frame(
         herd_of(settings),
-        view,
+        view_of(settings),
         settings.seed,
         number,
         time_s,
         text=f"{CAMERA}  {taken_at:%Y-%m-%d %H:%M:%S}",
         exposure=EXPOSURE.get(kind or "", 1.0),
         fogged=kind == "blurry",
+        moved=settings.moved_from_day is not None and time_s >= settings.moved_from_day * DAY_S,
     )
-    if settings.moved_from_day is not None and time_s >= settings.moved_from_day * DAY_S:
-        scale = settings.width_px / FULL_WIDTH_PX
-        matrix = np.asarray(cv2.getRotationMatrix2D(view.centre_px, MOVED_DEG, 1.0), np.float64)
-        matrix[:, 2] += np.array(MOVED_PX) * scale
-        picture = np.asarray(
-            cv2.warpAffine(picture, matrix, picture.shape[1::-1], borderMode=cv2.BORDER_REFLECT),
-            np.uint8,
-        )
-    return picture
 
 
 def frame_bytes(settings: BarnSettings, number: int) -> bytes:

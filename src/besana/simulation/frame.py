@@ -18,6 +18,7 @@ from besana.simulation.view import FULL_WIDTH_PX, HEIGHT_M, View
 
 Pixels = npt.NDArray[np.uint8]
 STREAM_FRAME = 51
+MOVED_PX, MOVED_DEG = (34.0, -21.0), 1.4
 BODY_M = {"lying": 0.42, "standing": 0.98}
 ALLEY_PLACES = (
     Place(-1.9, 2.0, 90.0),
@@ -151,6 +152,14 @@ def _fog(frame: Pixels, view: View) -> Pixels:
     return np.asarray(cv2.convertScaleAbs(blurred, alpha=0.62, beta=58))
 
 
+def _knock(frame: Pixels, view: View) -> Pixels:
+    """Return a frame of the camera after it was knocked askew."""
+    matrix = np.asarray(cv2.getRotationMatrix2D(view.centre_px, MOVED_DEG, 1.0), np.float64)
+    matrix[:, 2] += np.array(MOVED_PX) * view.width_px / FULL_WIDTH_PX
+    size = (view.width_px, view.height_px)
+    return np.asarray(cv2.warpAffine(frame, matrix, size, borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+
 def _stamp(frame: Pixels, text: str, view: View) -> None:
     """Write the camera's own line into the upper left corner."""
     scale = view.width_px / FULL_WIDTH_PX
@@ -196,6 +205,7 @@ def render_frame(
     text: str = "",
     exposure: float = 1.0,
     fogged: bool = False,
+    moved: bool = False,
 ) -> Pixels:
     """Return one frame, (height, width, 3) uint8, RGB.
 
@@ -208,8 +218,11 @@ def render_frame(
         text: What the camera writes into the corner.
         exposure: How much light the camera takes in, 1 is right.
         fogged: Whether there is condensation on the lens.
+        moved: Whether the camera was knocked askew.
     """
     frame = _draw(herd, view, seed, number, time_s)
+    if moved:
+        frame = _knock(frame, view)
     if fogged:
         frame = _fog(frame, view)
     light = light_at(view, seed, time_s)
