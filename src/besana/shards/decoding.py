@@ -16,7 +16,6 @@ from besana.errors import CorruptDataError
 Pixels = npt.NDArray[Any]
 Box = tuple[float, float, float, float]
 
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _JPEG = b"\xff\xd8"
 
 
@@ -69,7 +68,7 @@ def decode(
     if pixels.shape[:2] != expected:
         raise CorruptDataError(
             f"The image is {pixels.shape[1]}x{pixels.shape[0]} px, not {width}x{height} px.",
-            "Run: besana index",
+            "Its manifest is of other shards: run besana split.",
         )
     return pixels
 

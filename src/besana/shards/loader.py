@@ -208,21 +208,16 @@ class Loader:
         epoch, consumed = self.epoch, self._consumed
         if self._span(consumed).batches(self.settings.batch_size) == 0:
             epoch, consumed = epoch + 1, self._start_after(consumed)
-        settings = self.settings
-        state = {
+        names = ["seed", "shuffle"]
+        if self.settings.shuffle == "block":
+            names += ["block_bytes", "window_blocks"]
+        return {
             "version": _STATE_VERSION,
             "fingerprint": self._fingerprint,
-            "seed": settings.seed,
-            "shuffle": settings.shuffle,
+            **{name: getattr(self.settings, name) for name in names},
             "epoch": epoch,
             "next_sample": consumed - epoch * self._stream.count,
         }
-        if settings.shuffle == "block":
-            state |= {
-                "block_bytes": settings.block_bytes,
-                "window_blocks": settings.window_blocks,
-            }
-        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state, before or after `iter()`: no sample is lost or repeated.
@@ -269,7 +264,7 @@ class Loader:
 
     def dropped(self) -> list[str]:
         """Name the records that could not be used so far."""
-        return list(self._costs.dropped)
+        return [*self._costs.dropped]
 
     def mixing(self, groups: npt.NDArray[Any]) -> tuple[float, float]:
         """Measure how likely two samples of a batch are of one group in the current epoch.

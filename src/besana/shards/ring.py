@@ -40,11 +40,6 @@ class Ring:
         self._free: deque[npt.NDArray[Any]] = deque()
         self._allocated = 0
 
-    @property
-    def slot_bytes(self) -> int:
-        """Tell how much memory one slot takes."""
-        return int(np.prod(self.shape)) * self.dtype.itemsize
-
     def lend(self) -> npt.NDArray[Any] | None:
         """Give a free slot; None when all are lent."""
         try:
