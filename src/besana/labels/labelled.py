@@ -13,7 +13,7 @@ from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.catalog_views import CURRENT_CLASS_LABELS, CURRENT_LABELS
 
-PAGE_ROWS = 4000
+PAGE_ROWS = 2000
 _FRAMES_A_QUERY = 400
 EXACT_DUPLICATE, NEAR_DUPLICATE = "exact_duplicate", "near_duplicate"
 
@@ -125,7 +125,7 @@ def duplicate_pairs(
     """Read which frame duplicates which, page by page."""
     i = tables.issues.c
     select = sa.select(i.frame_id, i.kind, i.detail).where(i.kind.in_(kinds), i.detail.is_not(None))
-    for page in catalog.pages(select, [i.frame_id, i.kind]):
+    for page in catalog.pages(select, [i.frame_id, i.kind], PAGE_ROWS):
         yield [(row.frame_id, row.detail) for row in page]
 
 

@@ -221,6 +221,8 @@ def freeze(
     Returns:
         The version with this content, and whether it is new.
     """
+    import pyarrow as pa
+
     from besana.shards.manifest_writer import ColumnDigests, ManifestWriter, conform
 
     digests = ColumnDigests(_CONTENT)
@@ -231,6 +233,8 @@ def freeze(
                 conformed = conform(table)
                 digests.update(conformed)
                 writer.write(conformed)
+                # Arrow's pool keeps freed pages, some MB more with every row group.
+                pa.default_memory_pool().release_unused()
         digest = digests.fingerprint(classes)
         last = last_version(workspace, name)
         before = open_dataset(workspace, name) if last else None
