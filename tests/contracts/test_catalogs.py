@@ -199,7 +199,7 @@ def test_a_transaction_is_seen_by_others_when_it_ends(catalog, catalog_url):
 def test_a_killed_writer_leaves_what_it_had_committed(catalog, catalog_url):
     program = (
         "import os, sys; sys.path[:0] = sys.argv[2:]\n"
-        "from test_catalog import Catalog, frame, frames, insert\n"
+        "from test_catalogs import Catalog, frame, frames, insert\n"
         "catalog = Catalog(sys.argv[1])\n"
         "catalog.insert(frames, [frame(1)])\n"
         "with catalog.transaction() as connection:\n"
