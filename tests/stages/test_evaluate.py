@@ -18,6 +18,8 @@ from besana.stages import clean, collect, evaluate, prepare, split, train
 from besana.statistics.evaluation import Judged, measure, measure_slice
 from besana.storage import Folder
 from besana.web.evaluation_page import doubted_labels, evaluation_sections, mistakes_of
+from besana.web.plots import confusion_plot, interval_plot
+from besana.web.svg import clean_svg
 from besana.workspace import Pictures, Plot, Report, Table, Workspace
 
 CLASSES = ("lying", "standing")
@@ -197,6 +199,16 @@ def test_evaluation_sections_show_every_figure(multi: bool) -> None:
     titles = [section.title for section in sections]
     assert ("What is taken for what" in titles) is not multi
     assert "By light" in titles
+
+
+def test_plots_survive_any_class_name() -> None:
+    names = ("$x^$", "<script>", "bed\u202e", "vache couchée 牛")
+    for svg in confusion_plot(np.eye(4, dtype=int) * 30, names).values():
+        cleaned = clean_svg(svg, "p")
+        assert "<script" not in cleaned
+        assert "$x^$" in cleaned
+    for svg in interval_plot([(name, 0.5, np.nan, np.nan) for name in names]).values():
+        assert "bed" in clean_svg(svg, "p")
 
 
 @pytest.mark.parametrize("multi", [False, True])
