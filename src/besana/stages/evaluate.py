@@ -49,7 +49,9 @@ class Config(Settings):
     replicates: int = Field(
         default=2000, ge=100, le=100_000, description="Draws of the bootstrap over groups."
     )
-    batch_size: int = Field(default=32, ge=1, description="Samples that are judged at a time.")
+    batch_size: int = Field(
+        default=0, ge=0, description="Samples judged at a time; 0: 16, on a GPU 128."
+    )
     pictures: int = Field(default=24, ge=0, le=200, description="Pictures of each kind to show.")
     random_split: bool = Field(
         default=False, description="Also tell what a random split would have promised."
@@ -137,7 +139,7 @@ def _judge(
             manifest,
             positions,
             workspace.shards,
-            batch_size=config.batch_size,
+            batch_size=config.batch_size or (16 if model.device.type == "cpu" else 128),
             advance=advance,
         )
     usable = ~np.isnan(probability).any(axis=1)

@@ -345,7 +345,7 @@ def _folds(
 
 
 def _counts(samples: Selection, split: NDArray[np.int8]) -> dict[str, dict[str, int]]:
-    """Count the samples of each class in each split; `samples` counts them all."""
+    """Count the samples of each class in each split."""
     of_held = split if samples.held_by is None else split[samples.held_by]
     found = {}
     for number, name in enumerate(SPLITS):
@@ -367,19 +367,20 @@ def _describe(
     report.fact("largest_group", int(sizes.max()))
     report.fact("leaked_by_random_split_share", leaks.leaked_share)
     rows: list[list[Scalar]] = [
-        [name, int((split == number).sum()), *_span(samples, split == number), *counts.values()]
-        for number, (name, counts) in enumerate(dataset.counts.items())
+        [name, int((split == number).sum()), *_span(samples, split == number)]
+        for number, name in enumerate(SPLITS)
     ]
-    columns = ["split", "samples", "groups", "first_day", "last_day", *dataset.classes]
     report.add(
         Table(
             "Samples in each split",
-            columns,
+            ["split", "samples", "groups", "first_day", "last_day"],
             rows,
             "A group is never in two splits: frames of one camera and time block, duplicates and"
             " near-duplicates, and equal values of group_by stay together.",
         )
     )
+    each = [(name, *(dataset.counts[part][name] for part in SPLITS)) for name in dataset.classes]
+    report.add(Table("Each class", ["class", *SPLITS], each))
     report.add(
         Text(
             "What a random split would have leaked",
