@@ -379,7 +379,9 @@ def _describe(
             " near-duplicates, and equal values of group_by stay together.",
         )
     )
-    each = [(name, *(dataset.counts[part][name] for part in SPLITS)) for name in dataset.classes]
+    each: list[list[Scalar]] = [
+        [name, *(dataset.counts[part][name] for part in SPLITS)] for name in dataset.classes
+    ]
     report.add(Table("Each class", ["class", *SPLITS], each))
     report.add(
         Text(
