@@ -355,16 +355,11 @@ def _counts(samples: Selection, split: NDArray[np.int8]) -> dict[str, dict[str, 
 
 
 def _describe(
-    report: Report,
-    samples: Selection,
-    dataset: Dataset,
-    split: NDArray[np.int8],
-    leaks: Leaks,
+    report: Report, samples: Selection, dataset: Dataset, split: NDArray[np.int8], leaks: Leaks
 ) -> None:
-    sizes = np.bincount(samples.group[split != LEFT_OUT])
     report.fact("method", str(dataset.settings["method"]))
     report.fact("groups", dataset.groups)
-    report.fact("largest_group", int(sizes.max()))
+    report.fact("largest_group", int(np.bincount(samples.group[split != LEFT_OUT]).max()))
     report.fact("leaked_by_random_split_share", leaks.leaked_share)
     rows: list[list[Scalar]] = [
         [name, int((split == number).sum()), *_span(samples, split == number)]
@@ -395,8 +390,7 @@ def _describe(
 def _span(samples: Selection, chosen: NDArray[np.bool_]) -> tuple[int, str, str]:
     """Give groups, first and last local day of some samples."""
     groups = len(np.unique(samples.group[chosen]))
-    days = samples.day[chosen]
-    days = days[days != NO_DAY]
+    days = samples.day[chosen & (samples.day != NO_DAY)]
     if not len(days):
         return groups, "", ""
     return groups, day_date(int(days.min())).isoformat(), day_date(int(days.max())).isoformat()
