@@ -80,6 +80,8 @@ class Recipe:
         kind: `single` or `multi`.
         seed: What dropout and the like are drawn from.
         precision: `auto` computes in 16 bits on a GPU; `float32` does not.
+        grey_share: Share of the pictures that lose their colour.
+        blur_share: Share of the pictures that lose sharpness.
     """
 
     epochs: int
@@ -95,6 +97,8 @@ class Recipe:
     kind: str = "single"
     seed: int = 0
     precision: str = "auto"
+    grey_share: float = 0.0
+    blur_share: float = 0.0
 
 
 @dataclass

@@ -21,11 +21,13 @@ _BACKBONES = {
     "scratch": "besana/small",
 }
 _SIZES_PX = {"probe": 0, "finetune": 0, "scratch": 64}
-_RATES = {"probe": 0.0, "finetune": 5e-4, "scratch": 4e-3}
+_RATES = {"probe": 0.0, "finetune": 3e-4, "scratch": 4e-3}
+_HEAD_FACTORS = {"probe": 1.0, "finetune": 10.0, "scratch": 1.0}
+_APPEARANCES = {"probe": 0.0, "finetune": 0.3, "scratch": 0.0}
 _BATCHES = {"probe": 64, "finetune": 32, "scratch": 64}
 
 #: Samples that a training sees in all its epochs, and the fewest and most epochs.
-_LENGTHS = {"probe": (0, 0, 0), "finetune": (6_000, 3, 12), "scratch": (50_000, 5, 60)}
+_LENGTHS = {"probe": (0, 0, 0), "finetune": (6_000, 3, 12), "scratch": (40_000, 5, 60)}
 
 #: Settings that say how a training runs, not what it learns.
 _WITHOUT_EFFECT = ("threads", "device", "checkpoint_minutes", "tracking_uri", "experiment")
@@ -75,8 +77,10 @@ class TrainSettings(Settings):
     learning_rate: float = Field(
         default=0.0, ge=0, le=1, description="Highest learning rate; 0: the strategy's own."
     )
-    head_factor: float = Field(
-        default=1.0, gt=0, description="Learning rate of the classifier over the body's."
+    head_factor: float | None = Field(
+        default=None,
+        gt=0,
+        description="Learning rate of the classifier over the body's; empty: the strategy's own.",
     )
     layer_decay: float = Field(
         default=1.0, gt=0, le=1, description="Learning rate of each block over the next one's."
@@ -109,6 +113,18 @@ class TrainSettings(Settings):
     )
     light_change: float = Field(
         default=0.4, ge=0, le=1, description="Largest change of brightness, contrast and colour."
+    )
+    colourless_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the pictures turned to grey; empty: 0.3 for finetune, else 0.",
+    )
+    blurred_share: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Share of the pictures that are blurred; empty: 0.3 for finetune, else 0.",
     )
     penalties: list[float] = Field(
         default=[], description="Probe: strengths of the regularisation to try; empty: nine."
@@ -154,6 +170,17 @@ class TrainSettings(Settings):
     def rate(self) -> float:
         """Highest learning rate."""
         return self.learning_rate or _RATES[self.strategy]
+
+    @property
+    def head_rate_factor(self) -> float:
+        """Learning rate of the classifier over the body's."""
+        return self.head_factor or _HEAD_FACTORS[self.strategy]
+
+    def appearance_share(self, chosen: float | None) -> float:
+        """Share of the pictures that lose colour or sharpness, as chosen or the strategy's own."""
+        if self.augment == "none":
+            return 0.0
+        return _APPEARANCES[self.strategy] if chosen is None else chosen
 
     def batch(self, samples: int) -> int:
         """Samples a step, never more than there are."""

@@ -279,7 +279,7 @@ def _recipe(task: Task, samples: int, *, validated: bool) -> Recipe:
     return Recipe(
         epochs=settings.passes(samples),
         learning_rate=settings.rate,
-        head_factor=settings.head_factor,
+        head_factor=settings.head_rate_factor,
         layer_decay=settings.layer_decay,
         weight_decay=settings.weight_decay,
         warmup_share=settings.warmup_share,
@@ -289,6 +289,8 @@ def _recipe(task: Task, samples: int, *, validated: bool) -> Recipe:
         kind=task.dataset.kind,
         seed=settings.seed,
         precision=settings.precision,
+        grey_share=settings.appearance_share(settings.colourless_share),
+        blur_share=settings.appearance_share(settings.blurred_share),
     )
 
 

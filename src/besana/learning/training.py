@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from besana.learning import optimiser
+from besana.learning.appearance import Appearance
 from besana.learning.checkpoint import Checkpoint, Checkpoints
 from besana.learning.losses import Scores, loss, one_hot
 from besana.learning.recipe import Batch, Batches, Epoch, Outcome, Position, Recipe, Watch
@@ -48,6 +49,7 @@ class Training:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.preprocessing, self.recipe, self.samples = preprocessing, recipe, samples
         self._weights = torch.from_numpy(weights).to(self.device)
+        self._appearance = Appearance(recipe.grey_share, recipe.blur_share)
         self._optimiser = optimiser.create(self.network, recipe)
         half = self.device.type == "cuda" and recipe.precision == "auto"
         wide = half and torch.cuda.is_bf16_supported()
@@ -179,7 +181,8 @@ class Training:
         for group in self._optimiser.param_groups:
             group["lr"] = group["highest"] * rate
         with self._autocast():
-            scores = self.network(self.preprocessing.normalise(images))
+            inputs = self._appearance.change(self.preprocessing.normalise(images))
+            scores = self.network(inputs)
         value = loss(
             scores.float(),
             truth,

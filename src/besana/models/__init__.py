@@ -6,6 +6,11 @@ Nothing heavy is imported until a network is built: `besana.models.network` and
 
 from __future__ import annotations
 
+import os
+
+# As in `besana.learning`: whichever is imported first comes before torch.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 #: Families of networks: the part of a backbone's name before the slash, and the module whose
 #: `create(name, ...)` makes it. A plain name means timm.
 MODELS: dict[str, str] = {
