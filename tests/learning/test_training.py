@@ -7,6 +7,7 @@ import pytest
 import torch
 from array_batches import ArrayBatches, stripes
 
+from besana.errors import BesanaError
 from besana.learning.checkpoint import Checkpoints
 from besana.learning.losses import one_hot, score
 from besana.learning.recipe import Recipe, Watch
@@ -147,6 +148,16 @@ def test_training_takes_several_classes_a_sample(tmp_path):
     with torch.inference_mode():
         scores = outcome.network(training.preprocessing.normalise(torch.from_numpy(images)))
     assert ((scores.numpy() > 0) == truth).mean() > 0.95
+
+
+def test_training_that_diverges_says_what_to_do(tmp_path):
+    images, labels = stripes(16)
+    training = _training(Recipe(epochs=2, learning_rate=1e-3), images)
+    with torch.no_grad():
+        training.network.fc.weight.fill_(float("nan"))
+
+    with pytest.raises(BesanaError, match="lower learning_rate"):
+        training.run(ArrayBatches(images, labels), Checkpoints(tmp_path))
 
 
 def test_earlier_layers_learn_more_slowly(tmp_path):

@@ -217,6 +217,14 @@ def test_run_json_says_how_it_was_made(workspace):
     assert record["metrics"]["penalty"] in [penalty for penalty, _ in record["losses"]]
 
 
+def test_dataset_without_a_training_sample_says_so(workspace):
+    images, labels = stripes(8)
+    freeze_dataset(workspace, add_samples(workspace, images), labels, ["test"] * 8)
+
+    with pytest.raises(NotReadyError, match="no training sample"):
+        run(workspace, _scratch())
+
+
 @pytest.mark.parametrize(
     ("values", "error", "said"),
     [

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from besana.errors import NotReadyError
 from besana.learning.checkpoint import Checkpoints
 from besana.learning.embeddings import Embeddings, backbone_key, embed
 from besana.learning.feature_file import gather
@@ -117,7 +118,10 @@ def train(task: Task, listener: Listener | None = None) -> Trained:
     Raises:
         ConfigError: If the backbone or its weights do not fit.
         NotFoundError: If weights are not there and cannot be fetched.
+        NotReadyError: If the dataset has nothing to train on.
     """
+    if not len(task.positions("train")):
+        raise NotReadyError(f"Dataset {task.dataset.place} has no training sample.", "Label more.")
     listener = listener or Listener()
     torch.set_num_threads(task.settings.threads or usable_processors())
     built = build(

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from besana.errors import BesanaError
 from besana.learning import optimiser
 from besana.learning.appearance import Appearance
 from besana.learning.checkpoint import Checkpoint, Checkpoints
@@ -76,6 +77,9 @@ class Training:
             validate: Judges a network; None when there is nothing to validate on.
             checkpoint_s: Seconds between two checkpoints.
             watch: Who is told.
+
+        Raises:
+            BesanaError: If the loss is not a number any more.
         """
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -149,6 +153,11 @@ class Training:
             seconds=position.seconds,
             validation=validate(self.average) if validate else None,
         )
+        if not math.isfinite(epoch.train_loss):
+            raise BesanaError(
+                f"The loss of epoch {epoch.epoch + 1} is {epoch.train_loss}: training diverged.",
+                "Take a lower learning_rate.",
+            )
         self._keep_if_best(epoch)
         position.history.append(epoch)
         position.epoch += 1
