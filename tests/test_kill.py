@@ -26,6 +26,8 @@ COMPARED = [
     tables.predictions,
 ]  # fmt: skip
 
+# Another seed kills at other moments; BESANA_SEED repeats a run that failed.
+SEED = int(os.environ.get("BESANA_SEED", "1"))
 TRAINING = ["--strategy", "scratch", "--epochs", "2"]
 
 
@@ -88,9 +90,8 @@ def kill_then_finish(
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_stages_continue_to_the_same_rows(farm, tmp_path, seed):
-    rng = random.Random(seed)
+def test_killed_stages_continue_to_the_same_rows(farm, tmp_path):
+    rng = random.Random(SEED)
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
     for workspace in (calm, stormy):
         workspace.mkdir()
@@ -109,7 +110,7 @@ def test_killed_stages_continue_to_the_same_rows(farm, tmp_path, seed):
     ]
     for stage, arguments in steps:
         seconds = finish(calm, stage, arguments)
-        kill_then_finish(stormy, stage, arguments, 3, seconds, rng)
+        kill_then_finish(stormy, stage, arguments, 2, seconds, rng)
     expected, actual = content(calm), content(stormy)
     assert {name: len(rows) for name, rows in actual.items()} == {
         name: len(rows) for name, rows in expected.items()

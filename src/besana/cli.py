@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     0 all good, 1 an error, 2 usage, 3 some images in quarantine, 130 stopped with Ctrl-C.
     """
+    # Arrow's own memory pool keeps what it freed; read when pyarrow is first imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         build_app(_verb(given))(given, prog_name="besana")

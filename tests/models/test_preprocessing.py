@@ -6,8 +6,8 @@ import torch
 
 from besana.config import parse
 from besana.errors import ConfigError
+from besana.images.resize import resize
 from besana.models.preprocessing import Preprocessing
-from besana.shards.decoding import resize
 
 
 def _pictures(height, width, channels, count=2):

@@ -9,7 +9,8 @@ from PIL import Image
 from shard_farm import jpeg, png, smooth_picture
 
 from besana.errors import CorruptDataError
-from besana.shards.decoding import change_colour, convert, crop, decode, jpeg_scale, resize, snap
+from besana.images.resize import resize
+from besana.shards.decoding import change_colour, convert, crop, decode, jpeg_scale, snap
 
 GENERATOR = np.random.default_rng(11)
 

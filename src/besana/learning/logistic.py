@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,19 +38,18 @@ class Linear:
         return _probabilities(features @ self.weight.T + self.bias, self.kind)
 
 
-@dataclass(frozen=True)
-class Standard:
+class Standard(NamedTuple):
     """Mean and deviation of each feature.
 
     Attributes:
         mean: (features,).
         deviation: (features,), above 0.
-        count: Samples they come from.
+        samples: How many samples they come from.
     """
 
     mean: Floats
     deviation: Floats
-    count: int
+    samples: int
 
 
 def standardise(blocks: Blocks) -> Standard:
@@ -124,14 +124,18 @@ class _Objective:
     def __call__(self, flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         parameters = flat.reshape(len(self.weights), -1)
         weight, bias = parameters[:, :-1], parameters[:, -1]
+        mean, deviation, count = self.standard
+        # Scaling the few parameters instead of the many features, which stay untouched.
+        scaled = weight / deviation
+        offset = bias - scaled @ mean
+        turned = scaled.T.astype(np.float32)
         total, gradient = 0.0, np.zeros_like(parameters)
         for features, targets in self.blocks():
-            scaled = (features - self.standard.mean) / self.standard.deviation
-            value, slope = self._block(scaled @ weight.T.astype(np.float32) + bias, targets)
+            value, slope = self._block(features @ turned + offset, targets)
             total += value
-            gradient[:, :-1] += slope.T @ scaled
-            gradient[:, -1] += slope.sum(axis=0)
-        count = self.standard.count
+            gradient[:, :-1] += slope.T @ features
+            gradient[:, -1] += slope.sum(axis=0, dtype=np.float64)
+        gradient[:, :-1] = (gradient[:, :-1] - gradient[:, -1:] * mean) / deviation
         gradient /= count
         gradient[:, :-1] += self.penalty * weight
         return total / count + self.penalty / 2 * float((weight**2).sum()), gradient.ravel()

@@ -6,8 +6,7 @@ never sees pictures that were prepared differently from those it learnt from.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -83,27 +82,10 @@ def _resize(picture: NDArray[np.uint8], target: NDArray[np.uint8]) -> None:
 
     OpenCV takes at most four bands at a time.
     """
-    for first in range(0, target.shape[2], 4):
+    from besana.images.resize import resize
+
+    height, width, channels = target.shape
+    for first in range(0, channels, 4):
         bands = slice(first, first + 4)
-        target[:, :, bands] = _resize_bands(picture[:, :, bands], target.shape[:2])
-
-
-def _resize_bands(bands: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.uint8]:
-    import cv2
-
-    height, width = size
-    finer = (
-        height * _samples(bands.shape[0], height),
-        width * _samples(bands.shape[1], width),
-    )
-    resized: Any = np.ascontiguousarray(bands)
-    if bands.shape[:2] != finer:
-        resized = cv2.resize(resized, finer[::-1], interpolation=cv2.INTER_LINEAR)
-    if finer != (height, width):
-        resized = cv2.resize(resized, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized).reshape(height, width, -1)
-
-
-def _samples(source: int, target: int) -> int:
-    """Tell how many samples are averaged a pixel: 1 unless a side shrinks by over a tenth."""
-    return 1 if source <= 1.1 * target else math.ceil(source / target)
+        part = np.ascontiguousarray(picture[:, :, bands])
+        target[:, :, bands] = resize(part, (height, width))

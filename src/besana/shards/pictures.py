@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from besana.errors import CorruptDataError
+from besana.images.resize import resize
 from besana.shards.augment import Changes
 from besana.shards.decoding import (
     Box,
@@ -20,7 +21,6 @@ from besana.shards.decoding import (
     decode,
     is_jpeg,
     jpeg_scale,
-    resize,
     snap,
 )
 from besana.shards.example import locate_features, parse_example

@@ -375,12 +375,8 @@ def _describe(workspace: Workspace, config: Config, engine: Engine, report: Repo
     report.add(Table("Issues", ("issue", "frames", "blocks"), table))
     worst = {kind: _worst(workspace, kind, config.pictures) for kind in JUDGED if kind in counted}
     frames = {row.id: row for rows in worst.values() for row in rows}
-    shown = frame_pictures(
-        workspace,
-        [FrameToShow(row.id, row.bands, workspace.camera(row.camera)) for row in frames.values()],
-        engine,
-        config.limits(),
-    )
+    jobs = [FrameToShow(f.id, f.bands, workspace.camera(f.camera)) for f in frames.values()]
+    shown = frame_pictures(workspace, jobs, engine, config.limits())
     for kind, rows in worst.items():
         items = [Picture(shown[row.id], _caption(row)) for row in rows if row.id in shown]
         report.add(Pictures(f"Worst frames: {kind}", items))
