@@ -26,7 +26,9 @@ test: $(VENV)/.ready-to-develop
 	$(PYTEST)
 
 slow: $(VENV)/.ready-to-develop
-	$(PYTEST) -m slow
+	# TensorFlow and torch's Triton end a process that loads both, so the shards have their own.
+	$(PYTEST) -m slow tests/shards
+	$(PYTEST) -m slow --ignore=tests/shards
 
 check: $(VENV)/.ready-to-develop
 	$(BIN)/ruff check .

@@ -24,8 +24,7 @@ _VERSION = "schema_version"
 
 
 METADATA = sa.MetaData()
-# Ids are compared byte by byte, in PostgreSQL as in SQLite, so that a range of ids is a camera.
-_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+_TEXT = sa.Text()
 
 frames = Table(
     "frames",

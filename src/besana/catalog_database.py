@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic_core import from_json, to_json
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.schema import CreateColumn
 from typing_extensions import override
 
 from besana.errors import ConfigError, MissingExtraError
@@ -40,6 +42,13 @@ class UtcDateTime(sa.TypeDecorator[dt.datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+@compiles(CreateColumn, "postgresql")
+def _create_column(element: CreateColumn, compiler: Any, **options: Any) -> str:
+    """Compare texts byte by byte, as SQLite does, so that a range of ids is a camera."""
+    text: str = compiler.visit_create_column(element, **options)
+    return text.replace(" TEXT", ' TEXT COLLATE "C"', 1)
 
 
 def open_database(url: str) -> sa.Engine:
@@ -109,8 +118,7 @@ def _statement(table: sa.Table, *, embedded: bool) -> str:
         values = f"VALUES ({', '.join('?' for _ in table.columns)})"
     else:
         dialect: sa.Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-        kinds = (column.type.compile(dialect) for column in table.columns)
-        types = (kind.partition(" COLLATE ")[0] for kind in kinds)  # an array has no collation
+        types = (column.type.compile(dialect) for column in table.columns)
         values = f"SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in types)})"
     return f'INSERT INTO "{table.name}" ({names}) {values} ON CONFLICT DO NOTHING'
 

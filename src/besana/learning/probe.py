@@ -74,7 +74,7 @@ def fit_probe(
     balance: Balance = "inverse_sqrt",
     penalties: Sequence[float] = PENALTIES,
     folds: int = 5,
-    most_validated: int = 10_000,
+    most_validated: int = 5_000,
     seed: int = 0,
 ) -> Probe:
     """Fit a probe.
