@@ -77,10 +77,13 @@ def test_modules_stay_small():
     assert long == {}
 
 
+MAIN = "besana.__main__"
+
+
 def test_every_module_can_be_imported():
-    for found in pkgutil.walk_packages(besana.__path__, "besana."):
-        if not found.name.endswith("__main__"):
-            importlib.import_module(found.name)
+    names = [found.name for found in pkgutil.walk_packages(besana.__path__, "besana.")]
+    imported = {importlib.import_module(name).__name__ for name in names if name != MAIN}
+    assert imported == set(names) - {MAIN}
 
 
 def test_there_is_no_pickle_and_no_eval():

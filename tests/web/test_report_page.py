@@ -84,6 +84,7 @@ def test_too_much_dropped_fails_the_stage_and_shows_why(workspace: Workspace) ->
 
 def test_exactly_the_share_allowed_is_not_too_much(workspace: Workspace) -> None:
     run(workspace, 10, 5, 0.5, dark=5)
+    assert json.loads((workspace.reports / "clean.json").read_text())["status"] != "failed"
 
 
 def test_nothing_to_do_is_no_failure(workspace: Workspace) -> None:
