@@ -23,8 +23,8 @@ centre_px = [640.0, 480.0]
 distortion = [0.0, 0.0, 0.0, 0.0]
 size_px = [1280, 960]
 [cameras.{name}.grid]
-size_px = 160
-stride_px = 160
+size_px = 320
+stride_px = 320
 """
 
 
@@ -49,6 +49,8 @@ def barn(real_images, weights, tmp_path_factory):
                 "backbone": "timm/mobilenetv2_100",
                 "weights": str(weights),
                 "backbone_options": {"pad_type": "same"},
+                "input_mean": [128],
+                "input_std": [128],
             },
         },
     )
@@ -95,5 +97,5 @@ def test_probe_beats_the_majority_by_day_and_by_night(barn):
     workspace, reports = barn
     [evaluation] = workspace.runs.glob("*/evaluation.json")
     figures = json.loads(evaluation.read_text())
-    assert reports["evaluate"].counts_out > 1000
+    assert reports["evaluate"].counts_out > 500
     assert figures["metrics"]["balanced_accuracy"]["value"] > 0.7

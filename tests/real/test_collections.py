@@ -29,6 +29,8 @@ def test_seedlings_probe_learns_twelve_classes(real_images, weights, tmp_path):
             "backbone": "timm/mobilenetv2_100",
             "weights": str(weights),
             "backbone_options": {"pad_type": "same"},
+            "input_mean": [128],
+            "input_std": [128],
         },
     )
     reports = besana.run(workspace, last="evaluate", overrides=overrides)
