@@ -69,7 +69,7 @@ def test_times_of_file_names_are_local_times(barn):
 
 def test_bursts_are_near_duplicates_and_night_is_told_from_day(barn):
     workspace, _ = barn
-    assert workspace.catalog.counted(tables.issues)["near_duplicate"] >= 40
+    assert workspace.catalog.counted(tables.issues)["near_duplicate"] >= 30
     q = tables.quality.c
     lights = dict(
         tuple(row)

@@ -23,7 +23,7 @@ def test_seedlings_probe_learns_twelve_classes(real_images, weights, tmp_path):
     workspace, overrides = start(
         tmp_path,
         real_images / "seedlings",
-        split={"split_column": "split"},
+        split={"method": "fractions"},
         train={
             "strategy": "probe",
             "backbone": "timm/mobilenetv2_100",
