@@ -99,7 +99,7 @@ def draw_changes(
     if augment is None:
         still = np.zeros(count, np.bool_)
         return Changes(central_boxes(relative), still, still, np.zeros(count, np.int64), None)
-    draw = _Draw(samples, epochs, seed)
+    draw = Draw(samples, epochs, seed)
     jitter = np.array([augment.brightness, augment.contrast, augment.saturation])
     return Changes(
         box=_random_boxes(augment, relative, draw),
@@ -110,7 +110,7 @@ def draw_changes(
     )
 
 
-class _Draw:
+class Draw:
     """Draw numbers that depend on seed, epoch, sample and operation alone."""
 
     def __init__(
@@ -133,7 +133,7 @@ class _Draw:
         return self.table(operation, 1)[:, 0]
 
 
-def _random_boxes(augment: Augment, relative: Floats, draw: _Draw) -> Floats:
+def _random_boxes(augment: Augment, relative: Floats, draw: Draw) -> Floats:
     """Draw boxes by Szegedy et al. (2015): area and ratio at random, tried again until it fits."""
     low, high = augment.crop_area_share
     area = low + (high - low) * draw.table(_AREA, _ATTEMPTS)

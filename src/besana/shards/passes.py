@@ -38,12 +38,14 @@ class Batch:
         labels: (batch,) int64, -1 for none; or (batch, classes) bool when there are several.
         index: (batch,) int64, position of each sample in the manifest, -1 for padding.
         valid: (batch,) bool, False for padding and for records that could not be used.
+        epoch: (batch,) int64, epoch that each sample is used in; -1 for padding.
     """
 
     images: npt.NDArray[Any]
     labels: npt.NDArray[Any]
     index: Positions
     valid: npt.NDArray[np.bool_]
+    epoch: npt.NDArray[np.int64]
 
 
 @dataclass
@@ -177,7 +179,9 @@ class Pass:
         epochs = epochs[rank::ranks]
         index = np.full(self._settings.rank_batch_size, -1, np.int64)
         index[: len(samples)] = self._positions[samples]
-        batch = Batch(images, self._labels(index), index, index >= 0)
+        epoch = np.full(len(index), -1, np.int64)
+        epoch[: len(samples)] = epochs
+        batch = Batch(images, self._labels(index), index, index >= 0, epoch)
         batch.images[len(samples) :] = 0
         changes = self._changes(samples, epochs)
         return _Job(batch, samples, epochs, changes, index[: len(samples)].tolist(), stop)
