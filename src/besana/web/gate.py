@@ -1,0 +1,390 @@
+"""The one gate of every server: what is not allowed here never reaches a route.
+
+In this order: too much at once, host, ranges, route, where the request comes from, who sends it,
+whether that role may, size and time of the body. Only then the application runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+ROLES = ("public", "viewer", "labeller", "reviewer", "admin")
+"""Each role may what those before it may; other roles may only what names them."""
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'; "
+    "require-trusted-types-for 'script'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cache-control": "no-store",
+}
+CSRF_HEADER = "x-besana-token"
+
+_SAFE = ("GET", "HEAD")
+_LOG = logging.getLogger("besana.web")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may use one route, and what it takes.
+
+    Attributes:
+        method: `GET`, `POST`, ...
+        path: As in FastAPI, `/api/people/{name}`.
+        role: The least role that may use it.
+        body_bytes: What a body may have at most.
+        media: Content types of a body that it takes.
+    """
+
+    method: str
+    path: str
+    role: str
+    body_bytes: int = 1 << 16
+    media: tuple[str, ...] = ("application/json",)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sends a request.
+
+    Attributes:
+        name: Name of the person or program.
+        role: What it may.
+        csrf: What a request that changes something must repeat in `CSRF_HEADER`; empty for
+            callers known by a header that no foreign page can send, as a bearer token.
+    """
+
+    name: str
+    role: str
+    csrf: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """Bounds of one server.
+
+    Attributes:
+        running: Requests at the same time.
+        waiting: Requests that may wait for their turn.
+        wait_s: How long they wait before they are told to come back.
+        body_s: How long a body may take to arrive.
+    """
+
+    running: int = 64
+    waiting: int = 256
+    wait_s: float = 5.0
+    body_s: float = 60.0
+
+
+class RefusedError(Exception):
+    """End a request with a status; raised by the gate and by routes.
+
+    Args:
+        status: HTTP status.
+        error: One word for programs and for the page's own texts.
+        problem: One sentence for people.
+        more: Further fields of the answer.
+        retry_s: When to come back.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        error: str,
+        problem: str,
+        *,
+        more: dict[str, Any] | None = None,
+        retry_s: int | None = None,
+    ) -> None:
+        super().__init__(status, error, problem)
+        self.status, self.error, self.problem = status, error, problem
+        self.more, self.retry_s = more or {}, retry_s
+
+
+Identify = Callable[[dict[str, str], Scope], Caller | None]
+ErrorPage = Callable[[int, str, str], str]
+
+
+@dataclass
+class Gate:
+    """Let through what is allowed, refuse everything else, and add the headers of every answer.
+
+    Args:
+        app: The application behind it; it finds the caller in `scope["caller"]`.
+        accesses: Every route there is; a path that is not here is a 404 for everybody.
+        hosts: Allowed values of `Host`, with the port where it is not the scheme's own.
+        identify: Tells from headers who calls; None for nobody.
+        limits: Bounds.
+        sign_in: Page where somebody unknown is sent who asked for a page; empty: nowhere.
+        error_page: Makes the HTML of an error from status, word and sentence.
+    """
+
+    app: App
+    accesses: Sequence[Access]
+    hosts: Iterable[str]
+    identify: Identify
+    limits: GateLimits = field(default_factory=GateLimits)
+    sign_in: str = ""
+    error_page: ErrorPage | None = None
+
+    def __post_init__(self) -> None:
+        self.hosts = frozenset(host.lower() for host in self.hosts)
+        self._patterns = [(access, _pattern(access.path)) for access in self.accesses]
+        self._slots = asyncio.Semaphore(self.limits.running)
+        self._waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # no WebSockets: the protocol closes the connection
+        answer = _Answer(scope, send)
+        try:
+            await self._serve(scope, receive, answer)
+        except RefusedError as refused:
+            await self._refuse(scope, answer, refused)
+        except Exception as error:  # the web error page
+            if answer.started and not answer.whole:
+                raise  # the connection breaks, so that nobody takes half an answer for whole
+            if not answer.started:
+                await self._refuse(scope, answer, unexpected(error))
+        finally:
+            answer.log()
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        headers = _headers(scope)
+        host = headers.get("host", "").lower()
+        if host not in self.hosts:
+            raise RefusedError(421, "wrong_host", "This server does not answer to that name.")
+        if "," in headers.get("range", ""):
+            raise RefusedError(416, "ranges", "Only one range at a time.")
+        async with self._slot():
+            access = self._access(scope)
+            check_origin(scope, headers, host)
+            caller = self.identify(headers, scope)
+            answer.caller = caller
+            check_role(access, caller)
+            if scope["method"] not in _SAFE:
+                _check_change(access, caller, headers)
+            body = await self._body(access, headers, receive)
+            scope["caller"] = caller
+            await self.app(scope, _replayed(body, receive), answer)
+
+    @contextlib.asynccontextmanager
+    async def _slot(self) -> Any:
+        """Wait for one of the slots, not for long."""
+        if self._waiting >= self.limits.waiting:
+            raise RefusedError(503, "busy", "Too many requests at once.", retry_s=1)
+        self._waiting += 1
+        try:
+            await asyncio.wait_for(self._slots.acquire(), self.limits.wait_s)
+        except TimeoutError:
+            raise RefusedError(503, "busy", "Too many requests at once.", retry_s=1) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    def _access(self, scope: Scope) -> Access:
+        found = [access for access, pattern in self._patterns if pattern.fullmatch(scope["path"])]
+        if not found:
+            raise RefusedError(404, "not_found", "There is nothing here.")
+        for access in found:
+            if access.method == scope["method"]:
+                return access
+        raise RefusedError(405, "method", "That cannot be done here.")
+
+    async def _body(self, access: Access, headers: dict[str, str], receive: Receive) -> bytes:
+        """Receive the whole body within its bounds, so that no route meets an endless one."""
+        too_large = RefusedError(413, "too_large", f"At most {access.body_bytes} bytes.")
+        declared = headers.get("content-length", "0")
+        if not declared.isdecimal() or int(declared) > access.body_bytes:
+            raise too_large
+        parts, size, deadline = [], 0, time.monotonic() + self.limits.body_s
+        more = True
+        while more:
+            try:
+                left = max(0.0, deadline - time.monotonic())
+                message = await asyncio.wait_for(receive(), left)
+            except TimeoutError:
+                raise RefusedError(408, "too_slow", "The request took too long.") from None
+            if message["type"] == "http.disconnect":
+                raise RefusedError(400, "gone", "The connection was closed.")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > access.body_bytes:
+                raise too_large
+            more = message.get("more_body", False)
+        return b"".join(parts)
+
+    async def _refuse(self, scope: Scope, answer: _Answer, refused: RefusedError) -> None:
+        if answer.started:
+            raise ConnectionError("the answer had begun")
+        kind, body, headers = self.refusal(scope, refused)
+        status = 303 if "location" in headers else refused.status
+        await answer.send_whole(status, kind, body, headers)
+
+    def refusal(self, scope: Scope, refused: RefusedError) -> tuple[str, bytes, dict[str, str]]:
+        """Make the answer to a refused request: a page for people, JSON for programs.
+
+        Returns:
+            Content type, body and further headers; with a `location` the status is 303.
+        """
+        wants_page = "text/html" in _headers(scope).get("accept", "")
+        if refused.status == 401 and wants_page and self.sign_in and scope["method"] in _SAFE:
+            return "text/plain", b"", {"location": self.sign_in}
+        # What is left of a body that nobody read must not be taken for the next request.
+        more = {"connection": "close"} if refused.status in (400, 408, 413, 503) else {}
+        if refused.retry_s is not None:
+            more["retry-after"] = str(refused.retry_s)
+        if wants_page and self.error_page is not None:
+            page = self.error_page(refused.status, refused.error, refused.problem)
+            return "text/html; charset=utf-8", page.encode(), more
+        said = {"error": refused.error, "problem": refused.problem, **refused.more}
+        return "application/json", json.dumps(said).encode(), more
+
+
+def unexpected(error: Exception) -> RefusedError:
+    """Log an error that nobody expected, and make what the caller hears of it."""
+    number = secrets.token_hex(4)
+    _LOG.error("error %s", number, exc_info=error)
+    problem = f"Something went wrong here; the log says what, under {number}."
+    return RefusedError(500, "error", problem)
+
+
+def check_origin(scope: Scope, headers: dict[str, str], host: str) -> None:
+    """Refuse what another site's page asks for, unless it is a link that somebody followed."""
+    safe = scope["method"] in _SAFE
+    site = headers.get("sec-fetch-site", "")
+    followed = safe and headers.get("sec-fetch-mode") == "navigate"
+    if site not in ("", "same-origin", "none") and not followed:
+        raise RefusedError(403, "foreign", "The request comes from another site.")
+    origin = headers.get("origin")
+    if origin is None or (safe and followed):
+        return
+    parts = urlsplit(origin)
+    if (parts.scheme, parts.netloc.lower()) != (scope.get("scheme", "http"), host):
+        raise RefusedError(403, "foreign", "The request comes from another site.")
+
+
+def check_role(access: Access, caller: Caller | None) -> None:
+    """Refuse a caller whose role does not reach."""
+    if access.role == "public":
+        return
+    if caller is None:
+        raise RefusedError(401, "signed_out", "Sign in first.")
+    if caller.role == access.role or (
+        access.role in ROLES
+        and caller.role in ROLES
+        and ROLES.index(caller.role) >= ROLES.index(access.role)
+    ):
+        return
+    raise RefusedError(403, "not_allowed", "Your role may not do this.")
+
+
+def _check_change(access: Access, caller: Caller | None, headers: dict[str, str]) -> None:
+    """Refuse a change that a foreign page could have sent, or of a kind that is not taken."""
+    browser = caller is None or bool(caller.csrf)
+    if browser and "origin" not in headers:
+        raise RefusedError(403, "foreign", "The request does not say where it comes from.")
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in access.media:
+        raise RefusedError(403, "media", f"Send {' or '.join(access.media)}.")
+    if caller is not None and caller.csrf and access.role != "public":
+        given = headers.get(CSRF_HEADER, "").encode()
+        if not secrets.compare_digest(given, caller.csrf.encode()):
+            raise RefusedError(403, "csrf", "The page is out of date; load it again.")
+
+
+class _Answer:
+    """Sends an answer with the headers that every answer has, and notes it in the log."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._scope, self._send = scope, send
+        self.started, self.whole, self.status = False, False, 0
+        self._since = time.perf_counter()
+        self.caller: Caller | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started, self.status = True, message["status"]
+            given = {name.lower() for name, _ in message.get("headers", [])}
+            message["headers"] = [
+                *message.get("headers", []),
+                *((n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given),
+            ]
+        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self.whole = True
+
+    async def send_whole(self, status: int, kind: str, body: bytes, more: dict[str, str]) -> None:
+        """Send a small answer."""
+        headers = {"content-type": kind, "content-length": str(len(body)), **more}
+        coded = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await self({"type": "http.response.start", "status": status, "headers": coded})
+        shown = b"" if self._scope["method"] == "HEAD" else body
+        await self({"type": "http.response.body", "body": shown})
+
+    def log(self) -> None:
+        """Write one line: who, what, how it ended; never a query, header or body."""
+        scope = self._scope
+        words = {
+            "who": self.caller.name if self.caller else None,
+            "method": scope["method"],
+            "path": scope["path"][:300],
+            "status": self.status,
+            "ms": round(1000 * (time.perf_counter() - self._since), 1),
+        }
+        _LOG.info(json.dumps(words))
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Read headers; of one that is sent twice nothing is believed that the other denies."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """Compile a path whose `{name}` is one component, as FastAPI understands it."""
+    parts = re.split(r"\{[a-z_]+\}", path)
+    return re.compile("[^/]+".join(map(re.escape, parts)))
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Give the application the body that has already come, then what the connection says."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replay

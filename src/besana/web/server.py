@@ -1,0 +1,284 @@
+"""Start a server: routes with their roles become one application behind the gate.
+
+`besana web` and `besana serve` are built from the same pieces: a list of `Route`, `build_app`
+and `serve`. A route without a role cannot be written down, and no other one exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from besana.errors import (
+    BesanaError,
+    ConfigError,
+    CorruptDataError,
+    MissingExtraError,
+    NotFoundError,
+    NotReadyError,
+)
+from besana.web.gate import Access, App, Gate, GateLimits, Identify, RefusedError, unexpected
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from uvicorn import Server
+
+_HEADER_BYTES = 32 << 10
+_DRAIN_S = 20
+_STATUS: dict[type[BesanaError], int] = {
+    NotFoundError: 404,
+    NotReadyError: 409,
+    ConfigError: 422,
+    CorruptDataError: 422,
+}
+_LOG = logging.getLogger("besana.web")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One thing that a server does.
+
+    Attributes:
+        access: Method, path and role.
+        endpoint: A FastAPI function; `async` unless it may block.
+    """
+
+    access: Access
+    endpoint: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server listens.
+
+    Attributes:
+        host: Name or number to bind.
+        port: Port; 0: any that is free.
+        names: Further names by which browsers may call it.
+        certificate: Certificate and key files; None: plain HTTP.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    names: tuple[str, ...] = ()
+    certificate: tuple[Path, Path] | None = None
+
+    @property
+    def scheme(self) -> str:
+        """`https` or `http`."""
+        return "https" if self.certificate else "http"
+
+    def hosts(self, port: int) -> set[str]:
+        """List what may stand in `Host`."""
+        names = {"localhost", "127.0.0.1", "[::1]", *self.names}
+        if self.host not in ("0.0.0.0", "::"):
+            names.add(f"[{self.host}]" if ":" in self.host else self.host)
+        plain = {80: "http", 443: "https"}.get(port) == self.scheme
+        return {f"{name}:{port}" for name in names} | (names if plain else set())
+
+
+def build_app(
+    routes: Sequence[Route],
+    *,
+    hosts: set[str],
+    identify: Identify,
+    limits: GateLimits | None = None,
+    sign_in: str = "",
+    error_page: Callable[[int, str, str], str] | None = None,
+) -> Gate:
+    """Make one application of routes, behind the gate.
+
+    Args:
+        routes: Everything the server does.
+        hosts: From `Address.hosts`.
+        identify: Tells who calls.
+        limits: Bounds of the gate.
+        sign_in: Page for people who are not signed in.
+        error_page: Makes the HTML of an error.
+
+    Raises:
+        MissingExtraError: If FastAPI is not installed.
+    """
+    try:
+        from fastapi import FastAPI
+    except ImportError:
+        raise MissingExtraError(
+            "The server needs FastAPI and uvicorn.", 'Run: pip install "besana[web]"'
+        ) from None
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    for route in routes:
+        app.add_api_route(
+            route.access.path,
+            route.endpoint,
+            methods=[route.access.method],
+            response_model=None,
+        )
+
+    gate = Gate(
+        app,
+        [route.access for route in routes],
+        hosts,
+        identify,
+        limits or GateLimits(),
+        sign_in,
+        error_page,
+    )
+    _answer_errors(app, gate)
+    return gate
+
+
+def _answer_errors(app: FastAPI, gate: Gate) -> None:
+    """Let what routes raise be answered as the gate answers."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+
+    async def answer(request: Request, error: Exception) -> Response:
+        refused = _refused(error)
+        kind, body, headers = gate.refusal(request.scope, refused)
+        return Response(body, refused.status, {**headers, "content-type": kind})
+
+    for kind in (RequestValidationError, HTTPException, RefusedError, BesanaError, Exception):
+        app.add_exception_handler(kind, answer)
+
+
+def _refused(error: Exception) -> RefusedError:
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        return RefusedError(422, "wrong_input", f"{place}: {first['msg']}"[:300])
+    if isinstance(error, HTTPException):
+        return RefusedError(error.status_code, "refused", str(error.detail))
+    if isinstance(error, BesanaError):
+        status = next((s for kind, s in _STATUS.items() if isinstance(error, kind)), 503)
+        return RefusedError(status, "refused", str(error)[:300])
+    return unexpected(error)
+
+
+def bind(address: Address) -> socket.socket:
+    """Take the port, so that it is known before the application is made.
+
+    Raises:
+        ConfigError: If it cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    taken = socket.socket(family, socket.SOCK_STREAM)
+    taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        taken.bind((address.host, address.port))
+    except OSError as error:
+        taken.close()
+        raise ConfigError(
+            f"Cannot listen on {address.host}:{address.port}: {error.strerror}.",
+            "Choose another port, as --port 8301.",
+        ) from None
+    return taken
+
+
+def serve(app: App, taken: socket.socket, address: Address, *, until: Callable[[], bool]) -> None:
+    """Serve until a signal or `until` says stop; requests that run are finished first.
+
+    Args:
+        app: From `build_app`.
+        taken: From `bind`.
+        address: Where that is.
+        until: Asked a few times a second.
+    """
+    server = make_server(app, address)
+    with taken:
+        asyncio.run(_run(server, taken, until))
+
+
+def make_server(app: App, address: Address) -> Server:
+    """Make uvicorn's server with bounds on headers, connections and the time to stop."""
+    from uvicorn import Config, Server
+
+    from besana.web.patient import Patient
+
+    files = address.certificate or (None, None)
+    config = Config(
+        app,
+        http=Patient,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_DRAIN_S,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+        backlog=512,
+        ssl_certfile=None if files[0] is None else os.fspath(files[0]),
+        ssl_keyfile=None if files[1] is None else os.fspath(files[1]),
+    )
+    return Server(config)
+
+
+async def _run(server: Server, taken: socket.socket, until: Callable[[], bool]) -> None:
+    async def watch() -> None:
+        while not until():
+            await asyncio.sleep(0.2)
+        server.should_exit = True
+
+    watching = asyncio.create_task(watch())
+    try:
+        await server.serve(sockets=[taken])
+    finally:
+        watching.cancel()
+
+
+class JsonLines(logging.Formatter):
+    """Write each log record as one line of JSON, whatever characters it holds."""
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        said = record.getMessage()
+        line: dict[str, Any] = {
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+        }
+        try:
+            line |= json.loads(said)
+        except (ValueError, TypeError):
+            line["message"] = said
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def log_to(path: Path) -> None:
+    """Write the log of this process's server into a file, 10 MB at most, and three older ones."""
+    from logging.handlers import RotatingFileHandler
+
+    to_file = RotatingFileHandler(path, maxBytes=10_000_000, backupCount=3, encoding="utf-8")
+    to_file.setFormatter(JsonLines())
+    for name in ("besana.web", "uvicorn.error"):
+        logger = logging.getLogger(name)
+        logger.handlers = [to_file]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def stop_by_signal() -> None:
+    """Ask this process's own server to stop, as Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
