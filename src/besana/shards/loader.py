@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -68,7 +68,9 @@ class Loader:
             allows, at most 2 GiB.
         augment: How training pictures vary; None for the whole picture.
         fit: `stretch` squeezes pictures to the size, `crop` keeps their shape and cuts.
-        dtype: `uint8` or `uint16`; the other is converted, full scale to full scale.
+        dtype: `uint8`, `uint16`, or `float32` from 0 to 1, less `mean`, divided by `std`.
+        mean: Of float32 pixels, one value or one a channel.
+        std: Of float32 pixels, one value or one a channel.
         on_error: `raise` stops at a corrupt record and names it; `substitute` takes another
             sample in its place, or marks it invalid where batches are padded.
         max_dropped_share: Share of samples that may be corrupt before the epoch stops.
@@ -106,7 +108,9 @@ class Loader:
         memory_bytes: int | None = None,
         augment: Augment | None = None,
         fit: Fit = "stretch",
-        dtype: Literal["uint8", "uint16"] = "uint8",
+        dtype: Literal["uint8", "uint16", "float32"] = "uint8",
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
         on_error: Literal["raise", "substitute"] = "raise",
         max_dropped_share: float = 0.001,
         block_bytes: int = 2 << 20,
@@ -123,6 +127,8 @@ class Loader:
             "ranks": ranks,
             "fit": fit,
             "dtype": dtype,
+            "mean": mean,
+            "std": std,
             "on_error": on_error,
             "max_dropped_share": max_dropped_share,
             "block_bytes": block_bytes,
@@ -136,7 +142,7 @@ class Loader:
         self.positions = self._select(split, fold, positions)
         self._augment = augment
         self._check()
-        self._channels = common_channels(self.manifest, self.positions)
+        self._channels = common_channels(self.settings, self.manifest, self.positions)
         self._source = Source(
             self.settings,
             self.manifest,
@@ -156,11 +162,10 @@ class Loader:
         self._stream = self._source.stream
         self._crew: Crew | None = None
         self._pass: Pass | None = None
-        self._loops = 0
+        self._loops = self._batches = 0
         self._last_s: float | None = None
         self._costs = Costs()
         self._waited_s = self._seconds = 0.0
-        self._batches = 0
         self._closed = False
         self.epoch = 0
         self._start = self._consumed = 0

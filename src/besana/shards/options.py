@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from besana.config import Settings
 from besana.errors import ConfigError, MemoryLimitError
@@ -37,12 +37,21 @@ class LoaderSettings(Settings):
     threads: int = Field(1, ge=1, le=256, description="Threads that decode.")
     memory_bytes: int = Field(1 << 30, ge=1, description="Most memory for buffers.")
     fit: Fit = Field("stretch", description="How a picture's shape becomes the batch's.")
-    dtype: Literal["uint8", "uint16"] = Field("uint8", description="Type of the pixels.")
+    dtype: Literal["uint8", "uint16", "float32"] = Field(
+        "uint8", description="Type of the pixels."
+    )
+    mean: tuple[float, ...] = Field((0.0,), description="Subtracted from float32 pixels.")
+    std: tuple[PositiveFloat, ...] = Field((1.0,), description="Float32 pixels' divisor.")
     on_error: Literal["raise", "substitute"] = Field("raise", description="On a corrupt record.")
     max_dropped_share: float = Field(0.001, ge=0, le=1, description="Corrupt share endured.")
     block_bytes: int = Field(2 << 20, ge=1, description="Bytes of a block of neighbours.")
     window_blocks: int = Field(32, ge=1, description="Blocks that are mixed with each other.")
     watchdog_s: float = Field(120.0, gt=0, description="Seconds without progress endured.")
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _spread(cls, value: Any) -> tuple[float, ...]:
+        return tuple(np.atleast_1d(value).tolist())
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -162,11 +171,11 @@ def relative_aspect(
     return relative
 
 
-def common_channels(manifest: Manifest, positions: Positions) -> int:
+def common_channels(settings: LoaderSettings, manifest: Manifest, positions: Positions) -> int:
     """Tell how many channels all samples have; grey ones count as colour among colour.
 
     Raises:
-        ConfigError: If they differ.
+        ConfigError: If they differ, or `mean` or `std` is for another number.
     """
     found: set[int] = set(np.unique(manifest.channels[positions]).tolist())
     if len(found) > 1 and found != {1, 3}:
@@ -174,4 +183,7 @@ def common_channels(manifest: Manifest, positions: Positions) -> int:
         raise ConfigError(
             f"Samples of {names} channels cannot share a batch.", "Prepare one set of bands."
         )
+    for name in ("mean", "std"):
+        if (given := len(getattr(settings, name))) not in (1, max(found)):
+            raise ConfigError(f"{name} has {given} values for {max(found)} channels.")
     return max(found)
