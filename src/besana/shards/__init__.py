@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from besana.shards.augment import Augment
+    from besana.shards.batch_augment import BatchAugment
     from besana.shards.loader import Batch, Loader
     from besana.shards.manifest import MANIFEST_SCHEMA, Manifest, ManifestWriter, open_manifest
     from besana.shards.writer import Location, ShardWriter
@@ -18,6 +19,7 @@ __all__ = [
     "MANIFEST_SCHEMA",
     "Augment",
     "Batch",
+    "BatchAugment",
     "Loader",
     "Location",
     "Manifest",
@@ -30,6 +32,7 @@ _MODULES = {
     "MANIFEST_SCHEMA": "manifest",
     "Augment": "augment",
     "Batch": "loader",
+    "BatchAugment": "batch_augment",
     "Loader": "loader",
     "Location": "writer",
     "Manifest": "manifest",
