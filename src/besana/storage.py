@@ -17,6 +17,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from typing_extensions import override
 
+from besana import traffic
 from besana.errors import ConfigError, NotFoundError, StorageError
 
 _TEMPORARY = ".besana-part-"
@@ -297,20 +298,16 @@ class Bucket(Storage):
 
     @override
     def read(self, key: str) -> bytes:
-        import obstore
-
         with self._refusals(key):
-            return bytes(obstore.get(self._store, key).bytes())
+            return traffic.get(self._store, key)
 
     @override
     def read_range(self, key: str, offset: int, length: int) -> bytes:
-        import obstore
-
         if length < 1:
             return b""
         try:
             with self._refusals(key):
-                return bytes(obstore.get_range(self._store, key, start=offset, length=length))
+                return traffic.get_range(self._store, key, offset, length)
         except StorageError:
             if offset >= (self.size(key) or 0):
                 return b""  # the service refuses a range that begins behind the end
@@ -318,52 +315,36 @@ class Bucket(Storage):
 
     @override
     def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
-        import obstore
-
-        mode: Any = "overwrite" if replace else "create"
         with self._refusals(key, writes=True):
-            try:
-                obstore.put(self._store, key, bytes(data), mode=mode, use_multipart=False)
-            except obstore.exceptions.AlreadyExistsError:
-                return False
-        return True
+            return traffic.put(self._store, key, bytes(data), replace=replace)
 
     @override
     @contextlib.contextmanager
     def open_writer(self, key: str) -> Iterator[BinaryIO]:
-        import obstore
-
         check_key(key)
         with tempfile.TemporaryFile() as file:
             yield file
-            file.seek(0)
             with self._refusals(key, writes=True):
-                obstore.put(self._store, key, file)
+                traffic.put_file(self._store, key, file)
 
     @override
     def size(self, key: str) -> int | None:
-        import obstore
-
         try:
             with self._refusals(key):
-                return int(obstore.head(self._store, key)["size"])
+                return int(traffic.head(self._store, key)["size"])
         except NotFoundError:
             return None
 
     @override
     def delete(self, key: str) -> None:
-        import obstore
-
         with contextlib.suppress(NotFoundError), self._refusals(key):
-            obstore.delete(self._store, key)
+            traffic.delete(self._store, key)
 
     @override
     def list(self, prefix: str = "") -> Iterator[str]:
-        import obstore
-
         folder = prefix.rpartition("/")[0]
         with self._refusals(folder or "all", writes=True):
-            for page in obstore.list(self._store, folder or None):
+            for page in traffic.list_objects(self._store, folder or None):
                 names = (str(item["path"]) for item in page)
                 yield from (name for name in names if name.startswith(prefix))
 

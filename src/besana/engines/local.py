@@ -14,6 +14,7 @@ from typing import Any
 
 from typing_extensions import override
 
+from besana import traffic
 from besana.engines.base import Engine, Item, Summary
 from besana.errors import BesanaError, ConfigError
 
@@ -57,11 +58,12 @@ class LocalEngine(Engine):
         self, worker: _Worker, queue: _Queue, on_death: Callable[[Any], Any] | None
     ) -> Iterator[Any]:
         try:
-            good, outcome, peak_memory_bytes = worker.connection.recv()
+            good, outcome, peak_memory_bytes, requests = worker.connection.recv()
         except (EOFError, ConnectionError):
             yield from _after_death(worker, queue, on_death)
             return
         worker.waiting.popleft()
+        traffic.METER.add(requests)
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
         if not good:
             raise outcome

@@ -12,6 +12,7 @@ import traceback
 from multiprocessing.connection import Connection
 from typing import Any
 
+from besana import traffic
 from besana.errors import BesanaError
 
 
@@ -21,7 +22,7 @@ def serve(connection: Connection) -> None:
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, received), daemon=True).start()
     while (job := received.get()) is not None:
-        connection.send((*_outcome(*job), _peak_memory_bytes()))
+        connection.send((*_outcome(*job), _peak_memory_bytes(), traffic.METER.take()))
 
 
 def _receive(connection: Connection, received: queue.SimpleQueue[Any]) -> None:
