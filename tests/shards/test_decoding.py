@@ -10,7 +10,7 @@ from shard_farm import jpeg, png, smooth_picture
 
 from besana.errors import CorruptDataError
 from besana.images.resize import resize
-from besana.shards.decoding import change_colour, convert, crop, decode, jpeg_scale, snap
+from besana.shards.decoding import change_colour, convert, decode_crop, jpeg_scales, snap
 
 GENERATOR = np.random.default_rng(11)
 
@@ -18,6 +18,11 @@ GENERATOR = np.random.default_rng(11)
 def textured(height: int, width: int) -> np.ndarray[Any, Any]:
     noise = GENERATOR.integers(0, 255, (height, width, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (0, 0), 1.2)
+
+
+def decode(payload: memoryview, height: int, width: int, scale: int = 1, **more: Any) -> Any:
+    box = 0, 0, -(-height // scale), -(-width // scale)
+    return decode_crop(payload, height, width, box, scale=scale, **more)
 
 
 @pytest.mark.parametrize("scale", [1, 2, 4, 8])
@@ -33,12 +38,10 @@ def test_scaled_jpeg_is_a_smaller_picture(size: tuple[int, int], scale: int) -> 
 
 
 def test_scale_is_the_largest_that_still_covers_the_target() -> None:
-    whole = (0.0, 0.0, 1.0, 1.0)
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0.5, 0.5, 0.5, 0.5], [0, 0, 1, 1]], float)
+    height, width = np.array([447, 448, 448, 9000]), np.array([1000, 1000, 1000, 9000])
 
-    assert jpeg_scale(447, 1000, whole, (224, 224)) == 1
-    assert jpeg_scale(448, 1000, whole, (224, 224)) == 2
-    assert jpeg_scale(448, 1000, (0.5, 0.5, 0.5, 0.5), (224, 224)) == 1
-    assert jpeg_scale(9000, 9000, whole, (224, 224)) == 8
+    assert jpeg_scales(height, width, boxes, (224, 224)).tolist() == [1, 2, 1, 8]
 
 
 def test_a_jpeg_decodes_into_the_scratch() -> None:
@@ -100,19 +103,26 @@ def test_resize_takes_any_channels_and_types(channels: int, dtype: Any) -> None:
         assert np.abs(made.astype(int) - int(level)).max() <= 1
 
 
+def box_of(shares: tuple[float, ...], height: int, width: int) -> tuple[int, ...]:
+    return tuple(snap(np.array([shares]), np.array([height]), np.array([width]))[0].tolist())
+
+
 def test_crops_of_bands_at_different_scales_show_the_same_place() -> None:
-    box = snap((0.13, 0.21, 0.4, 0.52), 240, 320)
+    box = box_of((0.13, 0.21, 0.4, 0.52), 240, 320)
     full = np.mgrid[:960, :1280][0].astype(np.uint16)[:, :, None]
-    small = full[2::4, 2::4]
+    band = decode_crop(memoryview(png(full)), 960, 1280, box, scale=4)
 
-    seen, expected = crop(small, box), crop(full, box)
-    assert expected.shape == (seen.shape[0] * 4, seen.shape[1] * 4, 1)
-    assert seen[0, 0, 0] == expected[2, 2, 0]
+    assert band.shape == (box[2] * 4, box[3] * 4, 1)
+    assert band[0, 0, 0] == full[box[0] * 4, box[1] * 4, 0]
 
 
-@pytest.mark.parametrize("box", [(0.0, 0.0, 1e-9, 1e-9), (0.999, 0.999, 0.001, 0.001)])
-def test_a_crop_has_at_least_one_pixel(box: tuple[float, float, float, float]) -> None:
-    assert crop(np.zeros((5, 4, 3), np.uint8), box).shape[:2] == (1, 1)
+@pytest.mark.parametrize("shares", [(0.0, 0.0, 1e-9, 1e-9), (0.999, 0.999, 0.001, 0.001)])
+def test_a_crop_has_at_least_one_pixel(shares: tuple[float, ...]) -> None:
+    top, left, tall, wide = box_of(shares, 5, 4)
+
+    assert (tall, wide) == (1, 1)
+    assert 0 <= top < 5
+    assert 0 <= left < 4
 
 
 def test_types_convert_full_scale_to_full_scale() -> None:

@@ -7,19 +7,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from besana.images.segments import interval, with_table
+
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = 90) -> bytes:
-    """Encode as baseline JPEG, colours at half resolution, optimised Huffman tables.
+    """Encode as baseline JPEG that decodes in parts: restart markers and a table of them.
+
+    Colours are at half resolution, Huffman tables optimised.
 
     Args:
         pixels: (height, width, 3) RGB or (height, width, 1) uint8.
         quality: libjpeg's scale, 1 to 100.
     """
-    import imagecodecs
+    import cv2
 
-    return bytes(
-        imagecodecs.jpeg8_encode(_plane(pixels), level=quality, subsampling="420", optimize=True)
-    )
+    plane = _plane(pixels)
+    colour = plane.ndim == 3
+    mcus = interval(plane.shape[1], 3 if colour else 1)
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    settings += [cv2.IMWRITE_JPEG_RST_INTERVAL, mcus]
+    settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    shown = cv2.cvtColor(plane, cv2.COLOR_RGB2BGR) if colour else plane
+    return with_table(cv2.imencode(".jpg", shown, settings)[1].tobytes(), mcus)
 
 
 def encode_png(pixels: NDArray[Any], level: int = 4) -> bytes:

@@ -11,9 +11,11 @@ import numpy.typing as npt
 import simplejpeg
 
 from besana.errors import CorruptDataError
+from besana.images.segments import part_under
 
 Pixels = npt.NDArray[Any]
-Box = tuple[float, float, float, float]
+Box = tuple[int, int, int, int]
+"""First row, first column, rows and columns, px."""
 
 _JPEG = b"\xff\xd8"
 
@@ -23,74 +25,123 @@ def is_jpeg(payload: memoryview) -> bool:
     return payload[:2] == _JPEG
 
 
-def jpeg_scale(height: int, width: int, box: Box, target: tuple[int, int]) -> int:
-    """Choose 1, 2, 4 or 8: the largest reduction at which the crop still covers the target.
+def jpeg_scales(
+    height: npt.NDArray[Any], width: npt.NDArray[Any], boxes: Pixels, target: tuple[int, int]
+) -> npt.NDArray[np.int64]:
+    """Choose 1, 2, 4 or 8 for each picture: the largest at which the crop covers the target.
 
-    >>> jpeg_scale(1080, 1920, (0.0, 0.0, 1.0, 1.0), (224, 224))
-    4
+    Args:
+        height: Rows of each picture.
+        width: Columns of each picture.
+        boxes: (pictures, 4) top, left, height, width of each crop as shares of its picture.
+        target: Height and width to make.
     """
-    scale = 8
-    while scale > 1 and (height * box[2] < target[0] * scale or width * box[3] < target[1] * scale):
-        scale //= 2
-    return scale
+    scales = np.ones(len(boxes), np.int64)
+    for scale in (2, 4, 8):
+        enough = height * boxes[:, 2] >= target[0] * scale
+        scales[enough & (width * boxes[:, 3] >= target[1] * scale)] = scale
+    return scales
 
 
-def decode(
+def snap(
+    boxes: Pixels, height: npt.NDArray[np.int64], width: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Move the sides of boxes to whole pixels of their pictures, at least one pixel apart.
+
+    Args:
+        boxes: (pictures, 4) top, left, height, width as shares.
+        height: Rows of each picture.
+        width: Columns of each picture.
+
+    Returns:
+        (pictures, 4) first row, first column, rows and columns.
+    """
+    first = np.rint(boxes[:, :2] * np.stack([height, width], axis=1))
+    last = np.rint((boxes[:, :2] + boxes[:, 2:]) * np.stack([height, width], axis=1))
+    first = np.minimum(first, np.stack([height, width], axis=1) - 1).astype(np.int64)
+    sides = np.maximum(last.astype(np.int64), first + 1) - first
+    return np.concatenate([first, sides], axis=1)
+
+
+def decode_crop(
     payload: memoryview,
     height: int,
     width: int,
+    box: Box,
     *,
     scale: int = 1,
     scratch: npt.NDArray[np.uint8] | None = None,
 ) -> Pixels:
-    """Decode JPEG or PNG, RGB order.
+    """Decode what lies under a box of a JPEG or PNG, RGB order.
+
+    Of a JPEG with a table of segments only those under the box are decoded; the pixels are the
+    same, bit by bit.
 
     Args:
         payload: The encoded image.
         height: Height that it must have.
         width: Width that it must have.
-        scale: Divide both sides by 1, 2, 4 or 8 while decoding; JPEG only.
+        box: Part of the picture at that scale.
+        scale: Divide both sides by 1, 2, 4 or 8 while decoding a JPEG. A PNG is decoded whole,
+            as a band of the same sample, and the same place is cut at full scale.
         scratch: Buffer of bytes to decode a JPEG into.
 
     Returns:
-        (height, width, channels) uint8 or uint16; a view of `scratch` when that was used.
+        (rows, columns, channels) uint8 or uint16; a view of `scratch` when that was used.
 
     Raises:
         CorruptDataError: If the bytes are no image, or not of this size.
     """
-    if is_jpeg(payload):
-        pixels = _decode_jpeg(payload, height, width, scale, scratch)
-        expected = -(-height // scale), -(-width // scale)
-    else:  # a band of the same sample: whole, whatever the scale of the first
+    if not is_jpeg(payload):
         pixels = _decode_other(payload)
-        expected = height, width
-    if pixels.shape[:2] != expected:
+        _check_size(pixels, height, width, 1)
+        grid = -(-height // scale), -(-width // scale)
+        return pixels[
+            _slice(box[0], box[2], height, grid[0]), _slice(box[1], box[3], width, grid[1])
+        ]
+    top, left, tall, wide = box
+    part = part_under(
+        payload, height, width, (top * scale, left * scale, tall * scale, wide * scale)
+    )
+    if part is None:
+        pixels = _decode_jpeg(payload, height, width, scale, scratch)
+    else:
+        pixels = _decode_jpeg(part.data, part.height, part.width, scale, scratch)
+        top, left = top - part.top // scale, left - part.left // scale
+    return pixels[top : top + tall, left : left + wide]
+
+
+def _slice(first: int, count: int, side: int, grid: int) -> slice:
+    """Cut a side in pixels where a grid of fewer, larger ones is cut."""
+    return slice(round(first * side / grid), round((first + count) * side / grid))
+
+
+def _check_size(pixels: Pixels, height: int, width: int, scale: int) -> None:
+    if pixels.shape[:2] != (-(-height // scale), -(-width // scale)):
         raise CorruptDataError(
             f"The image is {pixels.shape[1]}x{pixels.shape[0]} px, not {width}x{height} px.",
             "Its manifest is of other shards: run besana split.",
         )
-    return pixels
 
 
 def _decode_jpeg(
-    payload: memoryview,
+    data: memoryview | bytearray,
     height: int,
     width: int,
     scale: int,
     scratch: npt.NDArray[np.uint8] | None,
 ) -> Pixels:
-    reduced = {"min_height": -(-height // scale), "min_width": -(-width // scale)}
+    least = (-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0)
     try:
-        colours = simplejpeg.decode_jpeg_header(payload)[2]
-        pixels = simplejpeg.decode_jpeg(
-            payload,
-            colorspace="GRAY" if colours == "Gray" else "RGB",
-            buffer=scratch,
-            **({"min_factor": scale, **reduced} if scale > 1 else {}),
+        colours = simplejpeg.decode_jpeg_header(data)[2]
+        space = "GRAY" if colours == "Gray" else "RGB"
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data, space, False, False, least[0], least[1], scale, scratch
         )
     except ValueError as error:
         raise CorruptDataError(f"The JPEG is corrupt: {error}.") from None
-    return pixels  # type: ignore[no-any-return]
+    _check_size(pixels, height, width, scale)
+    return pixels
 
 
 def _decode_other(payload: memoryview) -> Pixels:
@@ -105,26 +156,6 @@ def _decode_other(payload: memoryview) -> Pixels:
     if pixels.shape[2] == 3:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
     raise CorruptDataError(f"The image has {pixels.shape[2]} channels, not 1 or 3.")
-
-
-def snap(box: Box, height: int, width: int) -> Box:
-    """Move the sides of a box to whole pixels of a picture, at least one pixel apart."""
-    top = min(round(box[0] * height), height - 1)
-    left = min(round(box[1] * width), width - 1)
-    bottom = max(round((box[0] + box[2]) * height), top + 1)
-    right = max(round((box[1] + box[3]) * width), left + 1)
-    return top / height, left / width, (bottom - top) / height, (right - left) / width
-
-
-def crop(pixels: Pixels, box: Box) -> Pixels:
-    """View the part of a picture under a box of shares, at least one pixel."""
-    height, width = pixels.shape[:2]
-    top, left, tall, wide = snap(box, height, width)
-    first_row, first_column = round(top * height), round(left * width)
-    return pixels[
-        first_row : first_row + round(tall * height),
-        first_column : first_column + round(wide * width),
-    ]
 
 
 def convert(pixels: Pixels, dtype: npt.DTypeLike) -> Pixels:

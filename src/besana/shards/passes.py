@@ -14,9 +14,10 @@ import numpy.typing as npt
 from besana.errors import CorruptDataError, StorageError
 from besana.shards.augment import Augment, Changes, draw_changes
 from besana.shards.manifest import Manifest, Positions
+from besana.shards.normal import Normal
 from besana.shards.options import LoaderSettings, relative_aspect
 from besana.shards.order import hashes, key_of
-from besana.shards.pictures import Costs, PictureMaker
+from besana.shards.pictures import Costs, PictureMaker, Task
 from besana.shards.reading import Reader, Scratch
 from besana.shards.ring import Ring
 from besana.shards.stream import Span, Stream
@@ -56,6 +57,7 @@ class _Job:
     samples: npt.NDArray[np.int64]
     epochs: npt.NDArray[np.int64]
     changes: Changes
+    tasks: list[Task]
     requested: list[int]
     stop: int
     parts: list[Future[Costs]] = field(default_factory=list)
@@ -113,7 +115,10 @@ class Pass:
         self._reader = reader
         self._augment = augment
         self._costs = costs
-        self._maker = PictureMaker(manifest)
+        channels, normal = crew.ring.shape[3], None
+        if settings.dtype == "float32":
+            normal = Normal(settings.mean, settings.std, settings.size[1], channels)
+        self._maker = PictureMaker(manifest, settings.size, normal)
         self._planned = span.start
         self._jobs: deque[_Job] = deque()
         self._dropped_before = len(costs.dropped)
@@ -184,7 +189,8 @@ class Pass:
         batch = Batch(images, self._labels(index), index, index >= 0, epoch)
         batch.images[len(samples) :] = 0
         changes = self._changes(samples, epochs)
-        return _Job(batch, samples, epochs, changes, index[: len(samples)].tolist(), stop)
+        tasks = self._maker.plan(index[: len(samples)], changes)
+        return _Job(batch, samples, epochs, changes, tasks, [t.position for t in tasks], stop)
 
     def _changes(self, samples: Positions, epochs: npt.NDArray[np.int64]) -> Changes:
         at = self._positions[samples]
@@ -211,12 +217,11 @@ class Pass:
 
     def _fill_row(self, job: _Job, row: int, scratch: Scratch, costs: Costs) -> None:
         for attempt in range(_SUBSTITUTES):
-            position = int(job.batch.index[row])
             out = job.batch.images[row]
             try:
-                self._maker.make(position, job.changes, row, out, self._reader, scratch, costs)
+                self._maker.make(job.tasks[row], out, self._reader, scratch, costs)
             except CorruptDataError as error:
-                message = self._describe(position, error)
+                message = self._describe(job.tasks[row].position, error)
                 if self._settings.on_error == "raise":
                     raise CorruptDataError(
                         message, 'Or go on without it: on_error="substitute".', error.reason
@@ -237,6 +242,9 @@ class Pass:
         draw = int(hashes(key, job.samples[row : row + 1])[0])
         job.batch.index[row] = self._positions[draw % len(self._positions)]
         job.batch.labels[row] = self._labels(job.batch.index[row : row + 1])[0]
+        here = slice(row, row + 1)
+        changes = Changes._make(None if part is None else part[here] for part in job.changes)
+        job.tasks[row] = self._maker.plan(job.batch.index[here], changes)[0]
 
     def _describe(self, position: int, error: CorruptDataError) -> str:
         place = self._manifest.location(position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,16 +15,17 @@ from besana.images.resize import resize
 from besana.shards.augment import Changes
 from besana.shards.decoding import (
     Box,
+    Pixels,
     change_colour,
     convert,
-    crop,
-    decode,
+    decode_crop,
     is_jpeg,
-    jpeg_scale,
+    jpeg_scales,
     snap,
 )
 from besana.shards.example import locate_features, parse_example
-from besana.shards.manifest import Manifest
+from besana.shards.manifest import Manifest, Positions
+from besana.shards.normal import Normal, working_type
 from besana.shards.reading import Reader, Scratch
 from besana.shards.tfrecord import HEADER_BYTES, open_record
 from besana.shards.writer import BANDS, PAYLOAD
@@ -59,33 +60,101 @@ class Costs:
         self.dropped += other.dropped
 
 
+class Task(NamedTuple):
+    """One picture to make, in plain numbers: nothing is looked up while threads are busy.
+
+    Attributes:
+        position: Sample in the manifest.
+        shard: Key of its shard.
+        offset: Where its record starts.
+        crc32c: CRC32C of the record's data.
+        start: Where the image starts in the record's data.
+        length: Bytes of the image.
+        height: Rows of the image.
+        width: Columns of the image.
+        scale: At which a JPEG is decoded: 1, 2, 4 or 8.
+        box: Part to take at that scale.
+        full_box: Part to take at full scale.
+        flip: Mirrored left to right.
+        upend: Mirrored top to bottom.
+        turns: Quarter turns, counter-clockwise.
+        colour: Factors of brightness, contrast and saturation; None for none.
+    """
+
+    position: int
+    shard: str
+    offset: int
+    crc32c: int
+    start: int
+    length: int
+    height: int
+    width: int
+    scale: int
+    box: Box
+    full_box: Box
+    flip: bool
+    upend: bool
+    turns: int
+    colour: list[float] | None
+
+
 class PictureMaker:
     """Make pictures of one size from the samples of one manifest; used by many threads at once.
 
     Args:
         manifest: Where records lie and how large their images are.
+        size: Height and width to make.
+        normal: How pixels become float32; None where they stay whole numbers.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(
+        self, manifest: Manifest, size: tuple[int, int], normal: Normal | None = None
+    ) -> None:
         self._manifest = manifest
+        self._size = size
+        self._normal = normal
+
+    def plan(self, positions: Positions, changes: Changes) -> list[Task]:
+        """Lay out the pictures of some samples, in one thread.
+
+        Args:
+            positions: Samples in the manifest.
+            changes: What happens to each of them.
+        """
+        manifest = self._manifest
+        height = manifest.height_px[positions].astype(np.int64)
+        width = manifest.width_px[positions].astype(np.int64)
+        offset = manifest.offset_bytes[positions]
+        start = manifest.payload_offset_bytes(positions) - offset - np.uint64(HEADER_BYTES)
+        scale = jpeg_scales(height, width, changes.box, self._size)
+        box = snap(changes.box, -(-height // scale), -(-width // scale))
+        columns: list[Any] = [
+            positions.tolist(),
+            [manifest.shards[shard] for shard in manifest.shard[positions].tolist()],
+            offset.tolist(),
+            manifest.crc32c[positions].tolist(),
+            start.tolist(),
+            manifest.payload_length_bytes[positions].tolist(),
+            height.tolist(),
+            width.tolist(),
+            scale.tolist(),
+            box.tolist(),
+            snap(changes.box, height, width).tolist(),
+            changes.flip.tolist(),
+            changes.upend.tolist(),
+            changes.turns.tolist(),
+            [None] * len(positions) if changes.colour is None else changes.colour.tolist(),
+        ]
+        return [Task._make(values) for values in zip(*columns, strict=True)]
 
     def make(
-        self,
-        position: int,
-        changes: Changes,
-        row: int,
-        out: npt.NDArray[Any],
-        reader: Reader,
-        scratch: Scratch,
-        costs: Costs,
+        self, task: Task, out: npt.NDArray[Any], reader: Reader, scratch: Scratch, costs: Costs
     ) -> None:
         """Fill one picture.
 
         Args:
-            position: Sample in the manifest.
-            changes: What happens to the pictures of the batch.
-            row: Which of them this one is.
-            out: (height, width, channels) uint8 or uint16, filled.
+            task: What to make.
+            out: (height, width, channels), contiguous, filled.
             reader: Gets the record.
             scratch: This thread's buffers.
             costs: Where to add what it took.
@@ -94,71 +163,62 @@ class PictureMaker:
             CorruptDataError: If a byte is not what was written; nothing of it is used then.
         """
         started = time.perf_counter()
-        shard, offset, length = reader.place(position)
-        frame = reader.read(position, scratch)
-        data = open_record(
-            frame, crc=int(self._manifest.crc32c[position]), where=f"'{shard}' at byte {offset}"
-        )
-        costs.read_bytes += length
+        frame = reader.read(task.position, scratch)
+        where = f"'{task.shard}' at byte {task.offset}"
+        data = open_record(frame, crc=task.crc32c, where=where)
         read = time.perf_counter()
-        scratch.doing = f"decoding '{shard}' at byte {offset}"
-        self._fill(position, data, changes, row, out, scratch)
+        scratch.doing = "decoding " + where
+        self._fill(task, data, out, scratch)
         scratch.done += 1
         scratch.doing = "idle"
+        costs.read_bytes += len(frame)
         costs.pictures += 1
         costs.read_s += read - started
         costs.decode_s += time.perf_counter() - read
 
-    def _fill(
-        self,
-        position: int,
-        data: memoryview,
-        changes: Changes,
-        row: int,
-        out: npt.NDArray[Any],
-        scratch: Scratch,
-    ) -> None:
-        place = self._manifest.location(position)
-        height = int(self._manifest.height_px[position])
-        width = int(self._manifest.width_px[position])
-        start = place.payload_offset_bytes - place.offset_bytes - HEADER_BYTES
-        payload = data[start : start + place.payload_length_bytes]
-        box: Box = tuple(changes.box[row].tolist())
-        scale = jpeg_scale(height, width, box, out.shape[:2]) if is_jpeg(payload) else 1
-        box = snap(box, -(-height // scale), -(-width // scale))
-
-        def add(payload: memoryview, channel: int) -> int:
-            pixels = decode(payload, height, width, scale=scale, scratch=scratch.pixels)
-            return _put(convert(crop(pixels, box), out.dtype), changes, row, out[:, :, channel:])
-
-        channel = add(payload, 0)
+    def _fill(self, task: Task, data: memoryview, out: npt.NDArray[Any], scratch: Scratch) -> None:
+        payload = data[task.start : task.start + task.length]
+        scale, box = (task.scale, task.box) if is_jpeg(payload) else (1, task.full_box)
+        first = self._decode(payload, task, box, scale, scratch)
+        dtype = out.dtype if self._normal is None else working_type(first, out.shape[2])
+        whole = out if self._normal is None else np.empty(out.shape, dtype)
+        channel = _put(convert(first, dtype), task, whole, 0)
         if channel < out.shape[2]:
             for band in _bands(data):
-                channel += add(band, channel)
+                pixels = self._decode(band, task, box, scale, scratch)
+                channel += _put(convert(pixels, dtype), task, whole, channel)
         if channel == 1 and out.shape[2] == 3:
-            out[:, :, 1:] = out[:, :, :1]
+            whole[:, :, 1:] = whole[:, :, :1]
         elif channel != out.shape[2]:
             raise CorruptDataError(f"The record has {channel} channels, not {out.shape[2]}.")
-        if changes.colour is not None:
-            change_colour(out, changes.colour[row])
+        if task.colour is not None:
+            change_colour(whole, task.colour)
+        if self._normal is not None:
+            self._normal.apply(whole, out)
+
+    def _decode(
+        self, payload: memoryview, task: Task, box: Box, scale: int, scratch: Scratch
+    ) -> Pixels:
+        return decode_crop(
+            payload, task.height, task.width, box, scale=scale, scratch=scratch.pixels
+        )
 
 
-def _put(pixels: npt.NDArray[Any], changes: Changes, row: int, out: npt.NDArray[Any]) -> int:
+def _put(pixels: Pixels, task: Task, out: Pixels, channel: int) -> int:
     """Resize, turn and store some channels; tell how many."""
     channels: int = pixels.shape[2]
-    if channels > out.shape[2]:
+    if channel + channels > out.shape[2]:
         raise CorruptDataError(f"The record has more channels than the {out.shape[2]} expected.")
-    flip, upend, turns = changes.flip[row], changes.upend[row], int(changes.turns[row])
-    whole = channels == out.shape[2] and out.flags.c_contiguous
-    still = not (flip or upend or turns)
-    pixels = resize(pixels, out.shape[:2], out if whole and still else None)
-    if flip or upend:
-        code = -1 if flip and upend else int(flip)
-        pixels = cv2.flip(pixels, code, dst=out if whole and not turns else None)
-    if turns:
-        pixels = np.rot90(pixels.reshape(*out.shape[:2], channels), turns)
-    if not np.may_share_memory(pixels, out):
-        out[:, :, :channels] = pixels.reshape(*out.shape[:2], channels)
+    height, width = out.shape[:2]
+    direct = channels == out.shape[2] and not task.turns
+    pixels = resize(pixels, (height, width), out if direct else None)
+    if task.flip or task.upend:
+        code = -1 if task.flip and task.upend else int(task.flip)
+        pixels = cv2.flip(pixels, code, dst=pixels).reshape(height, width, channels)
+    if task.turns:
+        pixels = np.rot90(pixels, task.turns)
+    if not direct:
+        out[:, :, channel : channel + channels] = pixels
     return channels
 
 

@@ -1,0 +1,63 @@
+"""Whole-number pixels to float32: full scale to 1, less a mean, divided by a deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[Any]
+
+
+class Normal:
+    """Turn pictures of one width into float32, into memory that is there already.
+
+    Args:
+        mean: Of full scale, one value or one a channel.
+        std: Of full scale, one value or one a channel.
+        width: Columns of the pictures.
+        channels: Channels of the pictures.
+    """
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], width: int, channels: int
+    ) -> None:
+        deviation = np.broadcast_to(np.asarray(std, np.float64), channels)
+        centre = np.broadcast_to(np.asarray(mean, np.float64), channels)
+        self._add = np.tile(-centre / deviation, width).astype(np.float32)
+        self._factor = {
+            np.dtype(kind): np.tile(1 / (white * deviation), width).astype(np.float32)
+            for kind, white in ((np.uint8, 255), (np.uint16, 65535), (np.float32, 1))
+        }
+
+    def apply(self, pixels: Pixels, out: Pixels) -> None:
+        """Normalise one picture.
+
+        Args:
+            pixels: (height, width, channels) uint8, uint16 or float32, contiguous; a float32
+                picture is not divided by any full scale.
+            out: The same shape in float32, contiguous.
+        """
+        rows = out.reshape(len(out), -1)
+        # Three passes over rows as long as the picture is wide beat one over three channels.
+        np.copyto(rows, pixels.reshape(rows.shape))
+        rows *= self._factor[pixels.dtype]
+        rows += self._add
+
+
+def working_type(first: Pixels, channels: int) -> np.dtype[Any]:
+    """Choose the type that a record's channels share before they become float32.
+
+    Args:
+        first: Its first band.
+        channels: Channels of all bands.
+    """
+    if (
+        first.dtype != np.uint8
+        or first.shape[2] == channels
+        or (first.shape[2], channels) == (1, 3)
+    ):
+        return first.dtype
+    return np.dtype(np.uint16)  # further bands may be deeper; 8 bits fit in 16 without loss
