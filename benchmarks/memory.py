@@ -3,6 +3,7 @@
 Run: python benchmarks/memory.py --samples 2000 20000 200000
 Each stage runs in a process of its own; the figure is what its report says: the largest resident
 memory of the driver or of one of its workers. Pictures are small and different from each other.
+With --keep the workspaces stay, and a later call continues with the stages that it names.
 """
 
 from __future__ import annotations
@@ -95,17 +96,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, nargs="+", default=[2_000, 20_000, 200_000])
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/results/memory"))
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES)
+    parser.add_argument("--keep", action="store_true", help="keep the workspaces")
     options = parser.parse_args()
-    measured: dict[str, list[tuple[float, float]]] = {stage: [] for stage in STAGES}
+    measured: dict[str, list[tuple[float, float]]] = {stage: [] for stage in options.stages}
     for samples in options.samples:
         folder = options.folder / str(samples)
-        shutil.rmtree(folder, ignore_errors=True)
-        write_farm(folder, samples)
-        for stage in STAGES:
+        if not (folder / "farm").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            write_farm(folder, samples)
+        for stage in options.stages:
             measured[stage].append(run_stage(folder, stage))
             peak, seconds = measured[stage][-1]
             print(f"{samples:>9,} {stage:<9} {peak:8.0f} MB {seconds:8.1f} s", flush=True)
-        shutil.rmtree(folder)
+        if not options.keep:
+            shutil.rmtree(folder)
     print(f"\n{'stage':<10}" + "".join(f"{n:>12,}" for n in options.samples) + "   last/first")
     for stage, values in measured.items():
         peaks = "".join(f"{peak:>9.0f} MB" for peak, _ in values)

@@ -245,7 +245,7 @@ class Catalog:
         return {row.part: row.rows for row in self.rows(select.order_by(counts.c.part))}
 
     def pages(
-        self, select: sa.Select[Any], key: Sequence[sa.ColumnElement[Any]], rows: int = 10_000
+        self, select: sa.Select[Any], key: Sequence[sa.ColumnElement[Any]], rows: int = 2_000
     ) -> Iterator[list[sa.Row[Any]]]:
         """Read a large result page by page, with no transaction open in between.
 
@@ -269,7 +269,7 @@ class Catalog:
             )
             page = self.rows(ordered.where(after))
 
-    def stream(self, select: sa.Select[Any], rows: int = 10_000) -> Iterator[list[sa.Row[Any]]]:
+    def stream(self, select: sa.Select[Any], rows: int = 2_000) -> Iterator[list[sa.Row[Any]]]:
         """Read a large result in one pass; the caller must not write before the end."""
         with self._connection() as connection:
             options = connection.execution_options(yield_per=rows)

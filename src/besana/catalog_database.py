@@ -158,7 +158,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     for pragma in (
         "synchronous=FULL",
         "journal_mode=DELETE",
-        "cache_size=-8192",
+        "cache_size=-4096",
         "temp_store=FILE",
         "trusted_schema=OFF",
     ):

@@ -16,6 +16,7 @@ from besana.statistics.splits import (
     TRAIN,
     VALIDATION,
     assign,
+    keep_apart,
     last_days,
     leave_out_crossing,
     random_leaks,
@@ -145,6 +146,27 @@ def test_leaving_out_keeps_groups_that_do_not_cross() -> None:
     wanted = np.array([TRAIN, TEST, TRAIN, TRAIN, VALIDATION, TRAIN], dtype=np.int8)
 
     assert leave_out_crossing(group, wanted, 3).tolist() == [-1, 2, 0, 0, 1, -1]
+
+
+item = st.tuples(st.sampled_from([LEFT_OUT, 0, 1, 2]), st.integers(0, 9), st.integers(0, 9))
+
+
+@given(st.lists(item, min_size=1, max_size=40))
+def test_what_is_kept_apart_never_crosses_and_no_more_is_left_out(
+    items: list[tuple[int, int, int]],
+) -> None:
+    wanted, kin, block = (np.array(column) for column in zip(*items, strict=True))
+    apart, split = keep_apart(wanted.astype(np.int8), kin, block)
+
+    assert ((split == wanted) | (split == LEFT_OUT)).all()
+    assert (split[wanted == TEST] == TEST).all()
+    for tie, found in ((kin, apart), (kin, split), (block, split)):
+        for one in range(10):
+            assert len(set(found[tie == one].tolist()) - {LEFT_OUT}) <= 1
+    for number in np.flatnonzero((split == LEFT_OUT) & (wanted != LEFT_OUT)):
+        later_kin = (kin == kin[number]) & (wanted > wanted[number])
+        later_mates = (block == block[number]) & (apart > wanted[number])
+        assert later_kin.any() or later_mates.any()
 
 
 def test_last_days_are_days_with_samples() -> None:

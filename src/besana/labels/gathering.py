@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.catalog import Catalog
 from besana.errors import ConfigError
 from besana.labels.conflicts import Conflict
-from besana.labels.labelled import Page, Said, Sample, duplicate_pairs, labelled_pages
+from besana.labels.kin import Kin
+from besana.labels.labelled import Page, Said, Sample, labelled_pages
 from besana.labels.selection import NO_DAY, Selection, Wanted, row_schema
-from besana.statistics.groups import Groups, block_keys, time_blocks
+from besana.statistics.groups import block_keys, time_blocks
 from besana.statistics.hashing import text_hash, text_hashes
 from besana.statistics.local_time import local_seconds
 from besana.statistics.splits import LEFT_OUT, SPLITS
@@ -37,11 +37,11 @@ def select_samples(
     *,
     advance: Callable[[int], None],
 ) -> Selection:
-    """Select the samples that have a current label, and find their groups.
+    """Select the samples that have a current label, and find which are kin.
 
-    Rows go to a file as they come; in memory stay about 60 bytes a frame and 20 a sample.
-    Groups join frames of one camera and time block, duplicates over any number of generations,
-    frames with the same bytes, and equal values of the wanted column.
+    Rows go to a file as they come; in memory stay 2 bytes a sample, some 40 a stretch and 16 a
+    frame that is somebody's duplicate. Kin are duplicates over any number of generations, frames
+    with the same bytes, and equal values of the wanted column.
 
     Args:
         workspace: Where the samples are.
@@ -53,18 +53,21 @@ def select_samples(
     Raises:
         ConfigError: If no frame has a wanted metadata column.
     """
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
-    selection = Selection(wanted, folder / "rows.parquet")
+    selection = Selection(wanted, folder / "rows.arrow")
     gathering = _Gathering(workspace, wanted, disputed, selection)
     keys = [column.name for column in gathering.columns.values()]
-    with pq.ParquetWriter(folder / "rows.parquet", row_schema()) as file:
+    with (
+        pa.OSFile(str(folder / "rows.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, row_schema()) as stream,
+    ):
         for page in labelled_pages(workspace.catalog, multi=wanted.multi, metadata=keys):
             rows = gathering.take(page)
             if rows.num_rows:
-                file.write_table(rows)
+                stream.write_batch(rows)
             advance(page.count)
-    gathering.finish(workspace.catalog)
+    gathering.finish()
     return selection
 
 
@@ -86,13 +89,14 @@ class _Gathering:
         self._only = frozenset(wanted.classes)
         self._classes: dict[str, int] = {name: i for i, name in enumerate(wanted.classes)}
         self._cameras: dict[str, int] = {}
+        self._kin = Kin(workspace.catalog)
         self._last_frame = ""
-        self._frames = 0
         self._samples = 0
+        self._stretches = 0
         self._with_value: Counter[str] = Counter()
         self._parts: dict[str, list[NDArray[Any]]] = {}
 
-    def take(self, page: Page) -> pa.Table:
+    def take(self, page: Page) -> pa.RecordBatch:
         """Take up a page; return the rows of the selected samples."""
         import pyarrow as pa
 
@@ -100,9 +104,11 @@ class _Gathering:
         samples = list(zip(page.columns["frame_id"], page.columns["region"], strict=True))
         keeps = [self._keeps(sample, page) for sample in samples]
         kept = {name: list(compress(values, keeps)) for name, values in page.columns.items()}
-        self._add_samples(list(compress(samples, keeps)), kept, page.said)
+        if any(keeps):
+            self._add_samples(list(compress(samples, keeps)), page.said)
+            self._add_stretches(kept)
         schema = row_schema()
-        return pa.table([kept[name] for name in schema.names], schema=schema)
+        return pa.record_batch([pa.array(kept[f.name], f.type) for f in schema], schema=schema)
 
     def _keeps(self, sample: Sample, page: Page) -> bool:
         said = page.said.get(sample)
@@ -121,43 +127,54 @@ class _Gathering:
         self._selection.dropped[reason] += 1
         return False
 
-    def _add_samples(
-        self, samples: Sequence[Sample], kept: dict[str, list[Any]], said: dict[Sample, Said]
-    ) -> None:
-        new, held, held_by = [], [], []
-        for number, sample in enumerate(samples):
-            new.append(sample[0] != self._last_frame)
-            self._last_frame = sample[0]
+    def _add_samples(self, samples: Sequence[Sample], said: dict[Sample, Said]) -> None:
+        held, held_by = [], []
+        for number, sample in enumerate(samples, self._samples):
             for name in said[sample].classes:
                 if not self._only or name in self._only:
                     held.append(self._classes.setdefault(name, len(self._classes)))
-                    held_by.append(self._samples + number)
-        self._part("frame", self._frames - 1 + np.cumsum(new), np.int32)
-        self._part("held", held, np.int16)
+                    held_by.append(number)
+        self._part("held", np.array(held, np.int16))
         if self._wanted.multi:
-            self._part("held_by", held_by, np.int32)
-        self._part("channels", kept["channels"], np.uint8)
-        self._selection.recipes.update(kept["recipe"])
-        self._selection.sizes.update(zip(kept["width_px"], kept["height_px"], strict=True))
+            self._part("held_by", np.array(held_by, np.int32))
         self._samples += len(samples)
-        self._frames += sum(new)
-        self._add_frames({name: list(compress(values, new)) for name, values in kept.items()})
 
-    def _add_frames(self, rows: dict[str, list[Any]]) -> None:
+    def _add_stretches(self, rows: dict[str, list[Any]]) -> None:
+        """Cut the rows where anything changes that a split may go by, and keep one a stretch."""
+        self._selection.recipes.update(rows["recipe"])
+        self._selection.sizes.update(zip(rows["width_px"], rows["height_px"], strict=True))
+        ids = rows["frame_id"]
+        new = [one != before for before, one in zip([None, *ids], ids, strict=False)]
+        frames = self._frames({name: list(compress(values, new)) for name, values in rows.items()})
+        frame = np.cumsum(new) - 1
+        facts = {name: values[frame] for name, values in frames.items()}
+        facts["channels"] = np.array(rows["channels"], np.uint8)
+        changes = [values[1:] != values[:-1] for values in facts.values()]
+        starts = np.flatnonzero(np.append(True, np.logical_or.reduce(changes)))
+        if ids[0] == self._last_frame:  # its first regions are on the page before
+            self._kin.join(self._stretches - 1, self._stretches)
+        own = facts.pop("kin")[starts]
+        self._kin.found(own, self._stretches)
+        for name, values in facts.items():
+            self._part(name, values[starts])
+        self._part("size", np.diff(np.append(starts, len(ids))).astype(np.int32))
+        self._last_frame = ids[-1]
+        self._stretches += len(starts)
+
+    def _frames(self, rows: dict[str, list[Any]]) -> dict[str, NDArray[Any]]:
+        """Give what a split may go by, one value a frame."""
         camera = np.array(
             [self._cameras.setdefault(name, len(self._cameras)) for name in rows["camera"]],
             dtype=np.int16,
         )
         ids = text_hashes(rows["frame_id"])
         day, block = self._times(rows["captured_at"], camera, ids)
-        self._part("camera", camera, np.int16)
-        self._part("id", ids, np.uint64)
-        self._part("day", day, np.int32)
-        self._part("block", block, np.uint64)
-        self._part("bytes", [int(digest[:16], 16) for digest in rows["sha256"]], np.uint64)
+        facts: dict[str, NDArray[Any]] = {"camera": camera, "day": day, "block": block}
+        facts["kin"] = self._kin.places(ids)
         for number, (what, column) in enumerate(self.columns.items()):
             texts = rows["name" if column.name == "name" else f"metadata_{number}"]
-            self._add_values(what, [column.part(text) for text in texts])
+            facts[what] = self._values(what, [column.part(text) for text in texts])
+        return facts
 
     def _times(
         self,
@@ -179,23 +196,22 @@ class _Gathering:
                 block[mine] = block_keys(key, number)
         return day, block
 
-    def _add_values(self, what: str, values: Sequence[str]) -> None:
-        """Keep a column: hashes of the values to group by (0 for none), or splits (-1 for none)."""
+    def _values(self, what: str, values: Sequence[str]) -> NDArray[Any]:
+        """Give hashes of the values to group by (0 for none), or splits (-1 for none)."""
         self._with_value[what] += sum(map(bool, values))
         if what == "group":
-            self._part(what, [text_hash(value) if value else 0 for value in values], np.uint64)
-        else:
-            self._part(what, [_NAMED_SPLITS.get(v.lower(), LEFT_OUT) for v in values], np.int8)
+            return np.array([text_hash(value) if value else 0 for value in values], np.uint64)
+        return np.array([_NAMED_SPLITS.get(v.lower(), LEFT_OUT) for v in values], np.int8)
 
-    def _part(self, name: str, values: Any, kind: type[np.generic]) -> None:
-        self._parts.setdefault(name, []).append(np.asarray(values, dtype=kind))
+    def _part(self, name: str, values: NDArray[Any]) -> None:
+        self._parts.setdefault(name, []).append(values)
 
-    def _column(self, name: str) -> NDArray[Any]:
+    def _column(self, name: str, kind: type[np.generic]) -> NDArray[Any]:
         parts = self._parts.pop(name, [])
-        return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+        return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
 
-    def finish(self, catalog: Catalog) -> None:
-        """Put the columns together and find the groups."""
+    def finish(self) -> None:
+        """Put the columns together and find which are kin."""
         for what, column in self.columns.items():
             if self._samples and not self._with_value[what]:
                 raise ConfigError(
@@ -204,23 +220,21 @@ class _Gathering:
                     "Check the name of the metadata column: besana sql",
                 )
         found = self._selection
-        found.frame = self._column("frame")
-        found.channels = self._column("channels")
+        found.size = self._column("size", np.int32)
+        found.channels = self._column("channels", np.uint8)
         found.cameras = tuple(self._cameras)
-        found.camera = self._column("camera")[found.frame]
-        found.day = self._column("day")[found.frame]
+        found.camera = self._column("camera", np.int16)
+        found.day = self._column("day", np.int32)
+        found.block = self._column("block", np.uint64)
+        found.stated = self._column("split", np.int8)
+        found.value = self._column("group", np.uint64)
         self._settle_classes()
-        stated = self._column("split")
-        found.stated = (
-            stated[found.frame] if len(stated) else np.full(len(found), LEFT_OUT, dtype=np.int8)
-        )
-        frame_group, found.keys = self._groups(catalog)
-        found.group = frame_group[found.frame]
+        found.kin = self._kin.settle(len(found.size), found.value)
 
     def _settle_classes(self) -> None:
         """Number the classes that occur, in the wanted or alphabetical order."""
         found = self._selection
-        held = self._column("held")
+        held = self._column("held", np.int16)
         occur = np.bincount(held, minlength=len(self._classes)) > 0
         names = [name for name, code in self._classes.items() if occur[code]]
         found.classes = tuple(names if self._wanted.classes else sorted(names))
@@ -228,41 +242,4 @@ class _Gathering:
         for number, name in enumerate(found.classes):
             numbers[self._classes[name]] = number
         found.held = numbers[held]
-        found.held_by = self._column("held_by") if self._wanted.multi else None
-
-    def _groups(self, catalog: Catalog) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-        ids, block = self._column("id"), self._column("block")
-        first, second = _hashed_pairs(catalog)
-        others = np.setdiff1d(np.concatenate([first, second]), ids)
-        nodes = np.concatenate([ids, others])
-        groups = Groups(len(nodes))
-        groups.join_pairs(_places(nodes, first), _places(nodes, second))
-        value = self._column("group")
-        for keys in (block, self._column("bytes"), value):
-            if len(keys):
-                groups.join_keys(_padded(keys, len(nodes)))
-        # The smallest frame of a group is the earliest of its camera, so later frames leave
-        # the group's name as it is.
-        roots, group = np.unique(groups.roots()[: len(ids)], return_inverse=True)
-        names = np.where(value != 0, value, block) if len(value) else block
-        return group.astype(np.int32), names[roots]
-
-
-def _hashed_pairs(catalog: Catalog) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    parts = [np.zeros((0, 2), dtype=np.uint64)]
-    for page in duplicate_pairs(catalog):
-        parts.append(text_hashes(frame_id for pair in page for frame_id in pair).reshape(-1, 2))
-    pairs = np.concatenate(parts)
-    return pairs[:, 0], pairs[:, 1]
-
-
-def _places(nodes: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.intp]:
-    order = np.argsort(nodes)
-    return np.asarray(order[np.searchsorted(nodes, wanted, sorter=order)])
-
-
-def _padded(keys: NDArray[np.uint64], count: int) -> NDArray[np.int64]:
-    """Make keys that `join_keys` understands: 63 bits, negative for none."""
-    padded = np.full(count, -1, dtype=np.int64)
-    padded[: len(keys)] = np.where(keys == 0, -1, (keys >> np.uint64(1)).astype(np.int64))
-    return padded
+        found.held_by = self._column("held_by", np.int32) if self._wanted.multi else None

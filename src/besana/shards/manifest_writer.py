@@ -47,7 +47,7 @@ MANIFEST_SCHEMA = pa.schema(
 )
 """Columns of a manifest; a label, fold or group of -1, null or an empty name means none."""
 
-ROW_GROUP_ROWS = 16_384
+ROW_GROUP_ROWS = 4096
 FINGERPRINT_KEY = b"besana.fingerprint"
 DIGESTS_KEY = b"besana.digests"
 CLASSES_KEY = b"besana.classes"

@@ -41,7 +41,7 @@ from besana.workspace import Report, Table, Workspace
 ARGUMENTS = ("farm", "file")
 EXAMPLE = "besana label farm labels.csv --annotator ana"
 
-_BATCH = 5000
+_BATCH = 1000
 _LISTED = 200
 _NAMED = 10
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import re
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,12 +20,14 @@ from besana.config import Settings
 from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError
 from besana.labels.conflicts import conflict_sections, conflicts
+from besana.labels.dealing import Dealt
 from besana.labels.gathering import select_samples
 from besana.labels.labelled import is_multi
 from besana.labels.selection import NO_DAY, Column, Selection, Wanted
 from besana.progress import track
 from besana.shards.datasets import Dataset, Settled, freeze, settled_groups
-from besana.statistics.local_time import day_date, day_number
+from besana.statistics.groups import dense
+from besana.statistics.local_time import day_number
 from besana.statistics.splits import (
     LEFT_OUT,
     SPLITS,
@@ -34,10 +35,8 @@ from besana.statistics.splits import (
     TRAIN,
     VALIDATION,
     Leaks,
-    assign,
+    keep_apart,
     last_days,
-    leave_out_crossing,
-    random_leaks,
 )
 from besana.web.report_page import open_report
 from besana.workspace import Report, Scalar, Table, Text, Workspace
@@ -170,26 +169,23 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         method = _method(config, samples)
         made_with = {**config.model_dump(mode="json", exclude=_NOT_CONTENT), "method": method}
         settled = settled_groups(workspace, config.name, made_with) if config.keep else None
-        split = _split(config, method, samples, settled, report)
-        _need_both(config, method, samples, split)
-        fold = _folds(config, samples, split, settled)
-        leaks = random_leaks(
-            samples.group, np.bincount(split[split >= 0], minlength=3).tolist(), seed=config.seed
-        )
+        dealt = _deal(config, method, samples, settled, report)
+        _need_both(config, method, samples, dealt)
+        leaks = dealt.random_leaks(seed=config.seed)
         dataset, new = freeze(
             workspace,
             config.name,
-            samples.tables(split, fold),
+            samples.tables(dealt.split, dealt.fold, dealt.group, dealt.keys),
             kind="multi" if multi else "single",
             classes=samples.classes,
             facts={
-                "samples": int((split != LEFT_OUT).sum()),
-                "groups": len(np.unique(samples.group[split != LEFT_OUT])),
+                "samples": samples.count(dealt.split != LEFT_OUT),
+                "groups": len(dealt.keys),
                 "folds": config.folds,
-                "counts": _counts(samples, split),
+                "counts": dealt.counts(),
                 "leaked_by_random_split": vars(leaks) | {"leaked_share": leaks.leaked_share},
                 "recipe": "+".join(sorted(samples.recipes)),
-                "channels": int(np.bincount(samples.channels).argmax()),
+                "channels": _usual_channels(samples),
                 "size_px": samples.sizes.most_common(1)[0][0],
                 "settings": made_with,
             },
@@ -197,7 +193,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         report.count_out(dataset.samples)
         report.fact("dataset", dataset.place)
         report.fact("new_version", new)
-        _describe(report, samples, dataset, split, leaks)
+        _describe(report, dataset, dealt, leaks)
         report.fact("conflicting_pairs", len(disputed))
         report.sections.extend(conflict_sections(workspace, disputed))
     return report
@@ -233,19 +229,25 @@ def _method(config: Config, samples: Selection) -> Method:
         return "last_days"
     timed = samples.day != NO_DAY
     enough = len(np.unique(samples.day[timed])) >= _FEWEST_DAYS
-    return "last_days" if enough and timed.mean() >= _MOSTLY else "fractions"
+    mostly = samples.count(timed) >= _MOSTLY * len(samples)
+    return "last_days" if enough and mostly else "fractions"
 
 
-def _split(
+def _deal(
     config: Config,
     method: Method,
     samples: Selection,
     settled: Settled | None,
     report: Report,
-) -> NDArray[np.int8]:
-    """Give every sample its split, `LEFT_OUT` for those dropped, which are counted."""
-    usable = samples.channels == np.bincount(samples.channels).argmax()
-    report.drop("other_channels", int((~usable).sum()))
+) -> Dealt:
+    """Give every stretch its split, fold and group; those dropped are counted."""
+    usable = samples.channels == _usual_channels(samples)
+    report.drop("other_channels", samples.count(~usable))
+    split = np.where(usable, TRAIN, LEFT_OUT).astype(np.int8)
+    if method != "fractions":
+        split = _cut(config, method, samples, usable, report)
+    dealt = Dealt.of(samples, split)
+    fixed = settled.splits(dealt.keys) if settled else None
     if method == "fractions":
         shares = (
             1 - config.validation_share - config.test_share,
@@ -254,26 +256,37 @@ def _split(
         )
         if shares[0] <= 0:
             raise ConfigError("test_share and validation_share leave nothing to train on.")
-        fixed = settled.splits(samples.keys) if settled else None
-        part = _assign(config, samples, usable, shares, fixed)
-        return np.where(usable, part[samples.group], LEFT_OUT).astype(np.int8)
-    wanted = np.where(usable, _cut(config, method, samples), LEFT_OUT).astype(np.int8)
-    unplaced = "no_time" if method == "last_days" else "no_split_said"
-    report.drop(unplaced, int((usable & (wanted == LEFT_OUT)).sum()))
-    split = leave_out_crossing(samples.group, wanted, len(samples.keys))
-    report.drop("group_crosses", int(((wanted != LEFT_OUT) & (split == LEFT_OUT)).sum()))
-    if config.validation_share and not (split == VALIDATION).any():
-        chosen = split == TRAIN
-        fixed = settled.splits(samples.keys) if settled else None
+        dealt.assign(dealt.split, usable, shares, fixed, seed=config.seed)
+    elif config.validation_share and not (split == VALIDATION).any():
         if fixed is not None:
             fixed[fixed == TEST] = LEFT_OUT
         rest = (1 - config.validation_share, config.validation_share)
-        part = _assign(config, samples, chosen, rest, fixed)
-        split[chosen] = part[samples.group[chosen]]
+        dealt.assign(dealt.split, split == TRAIN, rest, fixed, seed=config.seed)
+    if config.folds:
+        fixed = settled.folds(dealt.keys) if settled else None
+        outside_test = (dealt.split == TRAIN) | (dealt.split == VALIDATION)
+        dealt.assign(dealt.fold, outside_test, [1.0] * config.folds, fixed, seed=config.seed)
+    return dealt
+
+
+def _cut(
+    config: Config,
+    method: Method,
+    samples: Selection,
+    usable: NDArray[np.bool_],
+    report: Report,
+) -> NDArray[np.int8]:
+    """Split by a rule, and leave out what would cross."""
+    wanted = np.where(usable, _ruled(config, method, samples), LEFT_OUT).astype(np.int8)
+    unplaced = "no_time" if method == "last_days" else "no_split_said"
+    report.drop(unplaced, samples.count(usable & (wanted == LEFT_OUT)))
+    apart, split = keep_apart(wanted, samples.kin, dense(samples.block)[0])
+    report.drop("resembles_held_out", samples.count((wanted != LEFT_OUT) & (apart == LEFT_OUT)))
+    report.drop("block_crosses", samples.count((apart != LEFT_OUT) & (split == LEFT_OUT)))
     return split
 
 
-def _need_both(config: Config, method: Method, samples: Selection, split: NDArray[np.int8]) -> None:
+def _need_both(config: Config, method: Method, samples: Selection, dealt: Dealt) -> None:
     """Refuse a split that leaves nothing to train or to test on.
 
     Raises:
@@ -283,9 +296,9 @@ def _need_both(config: Config, method: Method, samples: Selection, split: NDArra
     if method == "fractions" and not config.test_share:
         del wanted[TEST]
     for number, name in wanted.items():
-        if (split == number).any():
+        if (dealt.split == number).any():
             continue
-        if len(samples.keys) == 1:
+        if len(dealt.keys) == 1:
             raise ConfigError(
                 f"All {len(samples)} samples are one group, so there is nothing to {name}.",
                 "Give the frames capture times, or lower block_minutes.",
@@ -293,19 +306,12 @@ def _need_both(config: Config, method: Method, samples: Selection, split: NDArra
         raise ConfigError(f"The settings of [split] leave nothing to {name}.", "Change them.")
 
 
-def _assign(
-    config: Config,
-    samples: Selection,
-    chosen: NDArray[np.bool_],
-    shares: Sequence[float],
-    fixed: NDArray[np.int8] | None,
-) -> NDArray[np.int8]:
-    group, held = samples.pairs(chosen)
-    return assign(group, held, shares, keys=samples.keys, seed=config.seed, fixed=fixed)
+def _usual_channels(samples: Selection) -> int:
+    return int(np.bincount(samples.channels, weights=samples.size).argmax())
 
 
-def _cut(config: Config, method: Method, samples: Selection) -> NDArray[np.int8]:
-    """Give every sample the split that a rule says, whatever group it is in."""
+def _ruled(config: Config, method: Method, samples: Selection) -> NDArray[np.int8]:
+    """Give every stretch the split that a rule says, whatever it resembles."""
     if method == "column":
         if not config.split_column:
             raise ConfigError("The method 'column' needs split_column.", "Name a metadata column.")
@@ -319,7 +325,7 @@ def _cut(config: Config, method: Method, samples: Selection) -> NDArray[np.int8]
         codes = [samples.cameras.index(name) for name in config.test_camera]
         return np.where(np.isin(samples.camera, codes), TEST, TRAIN).astype(np.int8)
     timed = samples.day != NO_DAY
-    split = np.full(len(samples), LEFT_OUT, dtype=np.int8)
+    split = np.full(len(timed), LEFT_OUT, dtype=np.int8)
     split[timed] = np.where(_tested_days(config, samples.day[timed]), TEST, TRAIN)
     return split
 
@@ -331,40 +337,12 @@ def _tested_days(config: Config, days: NDArray[np.int32]) -> NDArray[np.bool_]:
     return last_days(days, count)
 
 
-def _folds(
-    config: Config, samples: Selection, split: NDArray[np.int8], settled: Settled | None
-) -> NDArray[np.int8]:
-    """Cut the samples outside test into folds; -1 for the others, or without folds."""
-    fold = np.full(len(samples), -1, dtype=np.int8)
-    if config.folds:
-        chosen = (split == TRAIN) | (split == VALIDATION)
-        fixed = settled.folds(samples.keys) if settled else None
-        part = _assign(config, samples, chosen, [1.0] * config.folds, fixed)
-        fold[chosen] = part[samples.group[chosen]]
-    return fold
-
-
-def _counts(samples: Selection, split: NDArray[np.int8]) -> dict[str, dict[str, int]]:
-    """Count the samples of each class in each split."""
-    of_held = split if samples.held_by is None else split[samples.held_by]
-    found = {}
-    for number, name in enumerate(SPLITS):
-        held = np.bincount(samples.held[of_held == number], minlength=len(samples.classes))
-        found[name] = dict(zip(samples.classes, held.tolist(), strict=True))
-    return found
-
-
-def _describe(
-    report: Report, samples: Selection, dataset: Dataset, split: NDArray[np.int8], leaks: Leaks
-) -> None:
+def _describe(report: Report, dataset: Dataset, dealt: Dealt, leaks: Leaks) -> None:
     report.fact("method", str(dataset.settings["method"]))
     report.fact("groups", dataset.groups)
-    report.fact("largest_group", int(np.bincount(samples.group[split != LEFT_OUT]).max()))
+    report.fact("largest_group", dealt.largest_group())
     report.fact("leaked_by_random_split_share", leaks.leaked_share)
-    rows: list[list[Scalar]] = [
-        [name, int((split == number).sum()), *_span(samples, split == number)]
-        for number, name in enumerate(SPLITS)
-    ]
+    rows: list[list[Scalar]] = [[name, *dealt.span(number)] for number, name in enumerate(SPLITS)]
     report.add(
         Table(
             "Samples in each split",
@@ -385,12 +363,3 @@ def _describe(
             f" samples ({leaks.leaked_share:.1%}) would have had a sample of their group in train.",
         )
     )
-
-
-def _span(samples: Selection, chosen: NDArray[np.bool_]) -> tuple[int, str, str]:
-    """Give groups, first and last local day of some samples."""
-    groups = len(np.unique(samples.group[chosen]))
-    days = samples.day[chosen & (samples.day != NO_DAY)]
-    if not len(days):
-        return groups, "", ""
-    return groups, day_date(int(days.min())).isoformat(), day_date(int(days.max())).isoformat()

@@ -112,8 +112,13 @@ def dense(keys: NDArray[np.generic]) -> tuple[NDArray[np.int32], NDArray[np.gene
     Returns:
         (n,) numbers, and the (g,) keys they stand for.
     """
-    distinct, numbers = np.unique(keys, return_inverse=True)
-    return numbers.astype(np.int32), distinct
+    distinct = np.unique(keys)
+    return np.searchsorted(distinct, keys).astype(np.int32), distinct
+
+
+def keys_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Make keys that `Groups.join_keys` understands: 63 bits of a hash, -1 for a hash of 0."""
+    return np.where(hashes == 0, -1, group_names(hashes))
 
 
 def group_names(keys: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from besana.statistics.hashing import mix
 TRAIN, VALIDATION, TEST = 0, 1, 2
 LEFT_OUT = -1
 SPLITS = ("train", "validation", "test")
+CHUNK = 8192
+"""Stretches of samples that are looked at together, so that memory does not grow with all."""
 
 # A group above this share of all samples is placed on its own, so at most a thousand are.
 _LARGE_SHARE = 0.001
@@ -38,12 +40,23 @@ class _Cells:
     sizes: NDArray[np.int64]
 
     @classmethod
-    def of(cls, group: NDArray[np.integer], label: NDArray[np.integer], groups: int) -> _Cells:
+    def of(
+        cls,
+        group: NDArray[np.integer],
+        label: NDArray[np.integer],
+        count: NDArray[np.integer],
+        groups: int,
+    ) -> _Cells:
         classes = int(label.max()) + 1 if len(label) else 1
-        code, count = np.unique(group.astype(np.int64) * classes + label, return_counts=True)
+        code, inverse = np.unique(group.astype(np.int64) * classes + label, return_inverse=True)
         cell_group, cell_label = np.divmod(code, classes)
-        totals = np.bincount(label, minlength=classes)
-        return cls(cell_group, cell_label, count, totals, np.bincount(group, minlength=groups))
+        sums = np.zeros(len(code), dtype=np.int64)
+        np.add.at(sums, inverse, count)
+        totals = np.zeros(classes, dtype=np.int64)
+        np.add.at(totals, cell_label, sums)
+        sizes = np.zeros(groups, dtype=np.int64)
+        np.add.at(sizes, cell_group, sums)
+        return cls(cell_group, cell_label, sums, totals, sizes)
 
     def rarest(self) -> NDArray[np.int64]:
         """Give each group the rarest class in it (-1 for a group without samples)."""
@@ -61,6 +74,7 @@ def assign(
     shares: Sequence[float],
     *,
     keys: NDArray[np.uint64],
+    count: NDArray[np.integer] | None = None,
     seed: int = 0,
     fixed: NDArray[np.integer] | None = None,
 ) -> NDArray[np.int8]:
@@ -78,6 +92,7 @@ def assign(
         label: (n,) class of each sample, from 0.
         shares: Wanted share of each part; they are scaled to add up to 1.
         keys: (groups,) 64-bit keys that name the groups for good.
+        count: (n,) how many samples each of the n stands for; None for one each.
         seed: Another seed, another split.
         fixed: (groups,) part that a group is in already, -1 for none: these never move.
 
@@ -88,7 +103,8 @@ def assign(
         ConfigError: If the shares are negative or all 0.
     """
     share = _scaled(shares)
-    cells = _Cells.of(group, label, len(keys))
+    count = np.ones(len(group), dtype=np.int64) if count is None else count
+    cells = _Cells.of(group, label, count, len(keys))
     part = np.full(len(keys), -1, dtype=np.int8)
     if fixed is not None:
         part[:] = fixed
@@ -198,6 +214,27 @@ def leave_out_crossing(
     return np.where(split == reach[group], split, LEFT_OUT).astype(np.int8)
 
 
+def keep_apart(
+    wanted: NDArray[np.int8], kin: NDArray[np.integer], block: NDArray[np.integer]
+) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
+    """Leave out what would cross: first what has kin in a later split, then its block mates.
+
+    Blocks do not count as ties for what resembles what: one kinsman in an hour does not take the
+    whole hour along, nor the days that the hour's other frames resemble.
+
+    Args:
+        wanted: (n,) wanted split of each item, or `LEFT_OUT`.
+        kin: (n,) number of the kin of each, from 0.
+        block: (n,) number of its camera and time block, from 0.
+
+    Returns:
+        (n,) splits without those that have kin in a later one; and (n,) splits without those
+        either that share a block with what is left of a later one.
+    """
+    apart = leave_out_crossing(kin, wanted, int(kin.max(initial=-1)) + 1)
+    return apart, leave_out_crossing(block, apart, int(block.max(initial=-1)) + 1)
+
+
 def last_days(days: NDArray[np.integer], count: int) -> NDArray[np.bool_]:
     """Mark the samples of the last days that have samples.
 
@@ -229,18 +266,43 @@ class Leaks:
         return self.leaked / self.test_samples if self.test_samples else 0.0
 
 
-def random_leaks(group: NDArray[np.integer], shares: Sequence[float], *, seed: int = 0) -> Leaks:
+def random_leaks(
+    group: NDArray[np.integer],
+    shares: Sequence[float],
+    *,
+    size: NDArray[np.integer] | None = None,
+    seed: int = 0,
+) -> Leaks:
     """Count the test samples of a random split that have a sample of their group in train.
 
     Args:
-        group: (n,) group of each sample, from 0.
+        group: (n,) group of consecutive samples, from 0.
         shares: Shares of train, validation and test; each sample is drawn on its own.
+        size: (n,) how many samples each stretch has; None for one each.
         seed: Which random split.
     """
     bounds = np.cumsum(_scaled(shares))[:-1]
-    drawn = mix(np.arange(len(group), dtype=np.uint64), seed) / 2.0**64
-    split = np.searchsorted(bounds, drawn, side="right")
+    size = np.ones(len(group), dtype=np.int32) if size is None else size
     trained = np.zeros(int(group.max(initial=-1)) + 1, dtype=np.bool_)
-    trained[group[split == TRAIN]] = True
-    test = split == TEST
-    return Leaks(int(test.sum()), int(trained[group[test]].sum()))
+    for groups, split in _drawn(group, size, bounds, seed):
+        trained[groups[split == TRAIN]] = True
+    tested = leaked = 0
+    for groups, split in _drawn(group, size, bounds, seed):
+        tested += int((split == TEST).sum())
+        leaked += int(trained[groups[split == TEST]].sum())
+    return Leaks(tested, leaked)
+
+
+def _drawn(
+    group: NDArray[np.integer],
+    size: NDArray[np.integer],
+    bounds: NDArray[np.float64],
+    seed: int,
+) -> Iterator[tuple[NDArray[np.integer], NDArray[np.intp]]]:
+    """Yield group and drawn split of each sample, chunk by chunk, the same every time."""
+    start = 0
+    for first in range(0, len(group), CHUNK):
+        groups = np.repeat(group[first : first + CHUNK], size[first : first + CHUNK])
+        numbers = np.arange(start, start + len(groups), dtype=np.uint64)
+        yield groups, np.searchsorted(bounds, mix(numbers, seed) / 2.0**64, side="right")
+        start += len(groups)
