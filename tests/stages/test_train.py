@@ -171,6 +171,14 @@ def test_folds_are_scored_each_on_its_own_samples(workspace):
 
     assert report.facts["folds_accuracy"] > 0.9
     assert report.facts["folds_accuracy_deviation"] >= 0
+    folds = open_run(workspace).record["folds"]
+    assert [fold["fold"] for fold in folds] == [0, 1]
+    assert sum(fold["samples"] for fold in folds) == 72
+    assert all(fold["samples"] + fold["train_samples"] == 72 for fold in folds)
+    mean = np.mean([fold["accuracy"] for fold in folds])
+    assert report.facts["folds_accuracy"] == pytest.approx(mean)
+    [table] = [section for section in report.sections if section.title == "Folds of the dataset"]
+    assert [row[0] for row in table.rows] == [0, 1]
 
 
 def test_several_classes_a_sample_get_thresholds(workspace):

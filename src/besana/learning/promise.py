@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.learning.embeddings import Embeddings, backbone_key, embed
-from besana.learning.feature_file import gather
+from besana.learning.frozen import build_for, frozen_features
 from besana.learning.judging import targets_of
 from besana.learning.logistic import choose_penalty
 from besana.learning.losses import class_weights
 from besana.learning.probe import PENALTIES
 from besana.learning.settings import TrainSettings
 from besana.models.model import device_name
-from besana.models.network import Backbone, build, linear_head
 from besana.shards.datasets import Dataset
 from besana.statistics.hashing import mix
 from besana.statistics.splits import assign
@@ -78,9 +75,19 @@ def promise(
     positions = _whole_groups(group, most, settings.seed)
     path = workspace.temporary / f"promise-{dataset.name}-{dataset.version}.f16"
     try:
-        features, found = _features(
-            workspace, settings, dataset, manifest, positions, path, advance
+        file, _ = frozen_features(
+            settings,
+            build_for(settings, dataset),
+            manifest,
+            positions,
+            shards=workspace.shards,
+            embeddings=workspace.embeddings,
+            path=path,
+            device=device_name(settings.device),
+            advance=advance,
         )
+        found = file.found
+        features = file.rows(np.flatnonzero(found))
     finally:
         path.unlink(missing_ok=True)
     positions = positions[found]
@@ -113,38 +120,3 @@ def _whole_groups(group: NDArray[Any], most: int, seed: int) -> Positions:
     last = np.partition(order, most)[most]
     chosen = np.flatnonzero(order < last)
     return chosen if len(chosen) else np.flatnonzero(order == last)[:most]
-
-
-def _features(
-    workspace: Workspace,
-    settings: TrainSettings,
-    dataset: Dataset,
-    manifest: Manifest,
-    positions: Positions,
-    path: Path,
-    advance: Callable[[int], None],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    backbone = Backbone(
-        name=settings.backbone_name,
-        weights=settings.weights_origin,
-        options=settings.backbone_options,
-        size_px=settings.input_px,
-        mean=settings.input_mean,
-        std=settings.input_std,
-    )
-    built = build(
-        backbone, classes=len(dataset.classes), channels=dataset.channels, seed=settings.seed
-    )
-    place = workspace.embeddings.below(backbone_key(backbone, built, settings.seed))
-    embeddings = Embeddings(place, linear_head(built.network).in_features)
-    embed(
-        embeddings,
-        built,
-        manifest,
-        positions,
-        workspace.shards,
-        device=device_name(settings.device),
-        advance=advance,
-    )
-    file = gather(embeddings, manifest, positions, path)
-    return file.rows(np.flatnonzero(file.found)), file.found

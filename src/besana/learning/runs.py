@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from besana.errors import CorruptDataError, NotReadyError
 from besana.learning.settings import TrainSettings
 from besana.shards.datasets import Dataset
 from besana.storage import Folder
-from besana.workspace import Workspace
+from besana.workspace import Table, Workspace
 
 RUN = "run.json"
 _FORMAT = 1
@@ -26,7 +26,7 @@ class Run:
     Attributes:
         folder: `runs/<id>`.
         record: What `run.json` holds: id, state (`unfinished`, `trained`, `finished`), strategy,
-            dataset, settings, history, metrics, notes, times.
+            dataset, settings, history, metrics, folds, notes, times.
     """
 
     folder: Path
@@ -88,6 +88,7 @@ def start_run(workspace: Workspace, settings: TrainSettings, dataset: Dataset) -
         asked_at=now,
         history=[],
         metrics={},
+        folds=[],
         notes=[],
     )
     return run
@@ -123,6 +124,26 @@ def all_runs(workspace: Workspace) -> Iterator[Run]:
     """Walk over all runs."""
     for path in sorted(workspace.runs.glob(f"*/{RUN}")):
         yield _read(path)
+
+
+def fold_table(folds: Sequence[Mapping[str, Any]]) -> Table:
+    """Put the folds of a training side by side.
+
+    Args:
+        folds: `run.json`'s, one or more.
+    """
+    columns = ("fold", "train_samples", "samples", "accuracy", "balanced_accuracy", "log_loss")
+    keys = (*columns[:-1], "loss")
+    return Table(
+        "Folds of the dataset",
+        columns,
+        [[_rounded(fold[key]) for key in keys] for fold in folds],
+        "One training a fold, judged on the samples of that fold, which it has not seen.",
+    )
+
+
+def _rounded(value: float) -> float:
+    return value if isinstance(value, int) else round(value, 4)
 
 
 def _is_name(workspace: Workspace, run: str) -> bool:

@@ -14,8 +14,7 @@ from torch import nn
 
 from besana.errors import NotReadyError
 from besana.learning.checkpoint import Checkpoints
-from besana.learning.embeddings import Embeddings, backbone_key, embed
-from besana.learning.feature_file import gather
+from besana.learning.frozen import build_for, frozen_features
 from besana.learning.judging import judge, targets_of
 from besana.learning.losses import Scores, class_weights, score
 from besana.learning.probe import PENALTIES, Probe, Samples, fit_probe, put_into
@@ -24,7 +23,7 @@ from besana.learning.settings import TrainSettings
 from besana.learning.thresholds import best_thresholds
 from besana.learning.training import Training
 from besana.models.model import classes_hash
-from besana.models.network import Backbone, Built, build, linear_head
+from besana.models.network import Built
 from besana.shards.augment import Augment
 from besana.shards.datasets import Dataset
 from besana.shards.loader import Loader
@@ -100,6 +99,7 @@ class Trained:
         history: Epochs; none for a probe.
         losses: Penalty to cross-validated log loss; of a probe only.
         metrics: Figures by name, snake_case.
+        folds: One entry a fold of the dataset: its number, its samples and their scores.
         thresholds: Probability from which each class holds, when several may.
         notes: Sentences about what was skipped or switched off.
     """
@@ -108,6 +108,7 @@ class Trained:
     history: list[Epoch] = field(default_factory=list)
     losses: dict[float, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    folds: list[dict[str, float]] = field(default_factory=list)
     thresholds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -124,12 +125,7 @@ def train(task: Task, listener: Listener | None = None) -> Trained:
         raise NotReadyError(f"Dataset {task.dataset.place} has no training sample.", "Label more.")
     listener = listener or Listener()
     torch.set_num_threads(task.settings.threads or usable_processors())
-    built = build(
-        _backbone(task.settings),
-        classes=task.classes,
-        channels=task.dataset.channels,
-        seed=task.settings.seed,
-    )
+    built = build_for(task.settings, task.dataset)
     trained = Trained(built)
     if task.settings.strategy == "probe":
         _train_probe(task, trained, listener)
@@ -137,17 +133,6 @@ def train(task: Task, listener: Listener | None = None) -> Trained:
         _train_loop(task, trained, listener)
     _add_validation(task, trained)
     return trained
-
-
-def _backbone(settings: TrainSettings) -> Backbone:
-    return Backbone(
-        name=settings.backbone_name,
-        weights=settings.weights_origin,
-        options=settings.backbone_options,
-        size_px=settings.input_px,
-        mean=settings.input_mean,
-        std=settings.input_std,
-    )
 
 
 def _train_probe(task: Task, trained: Trained, listener: Listener) -> None:
@@ -163,23 +148,22 @@ def _train_probe(task: Task, trained: Trained, listener: Listener) -> None:
 def _probe(task: Task, trained: Trained, positions: Positions, listener: Listener) -> Probe:
     """Fit a probe on a network's body and make it the network's classifier."""
     built, settings = trained.built, task.settings
-    key = backbone_key(_backbone(settings), built, settings.seed)
-    features = linear_head(built.network).in_features
-    embeddings = Embeddings(task.embeddings.below(key), features)
     listener.begin("embed", len(positions))
-    trained.notes += embed(
-        embeddings,
-        built,
-        task.manifest,
-        positions,
-        task.shards,
-        device=task.device,
-        advance=listener.advance,
-    )
     path = task.temporary / f"features-{task.checkpoints.parent.name}.f16"
     try:
+        features, notes = frozen_features(
+            settings,
+            built,
+            task.manifest,
+            positions,
+            shards=task.shards,
+            embeddings=task.embeddings,
+            path=path,
+            device=task.device,
+            advance=listener.advance,
+        )
         samples = Samples(
-            gather(embeddings, task.manifest, positions, path),
+            features,
             targets_of(task.manifest, positions, task.classes),
             np.asarray(task.manifest.column("group"))[positions],
             task.manifest.fold[positions],
@@ -194,7 +178,7 @@ def _probe(task: Task, trained: Trained, positions: Positions, listener: Listene
     finally:
         path.unlink(missing_ok=True)
     put_into(built.network, probe.linear)
-    trained.notes += probe.notes
+    trained.notes += [*notes, *probe.notes]
     return probe
 
 
@@ -342,28 +326,24 @@ def _train_folds(task: Task, trained: Trained, listener: Listener) -> None:
     if len(numbers) < 2:
         trained.notes.append("The dataset has no folds: run besana split with --folds 5.")
         return
-    scores = [_train_fold(task, number, listener) for number in numbers]
+    trained.folds = [_train_fold(task, number, listener) for number in numbers]
     for name in Scores._fields:
-        values = [getattr(one, name) for one in scores]
+        values = [fold[name] for fold in trained.folds]
         trained.metrics[f"folds_{name}"] = float(np.mean(values))
         trained.metrics[f"folds_{name}_deviation"] = float(np.std(values))
 
 
-def _train_fold(task: Task, number: int, listener: Listener) -> Scores:
+def _train_fold(task: Task, number: int, listener: Listener) -> dict[str, float]:
     seen, held = (task.manifest.select(None, (number, part)) for part in ("train", "validation"))
-    built = build(
-        _backbone(task.settings),
-        classes=task.classes,
-        channels=task.dataset.channels,
-        seed=task.settings.seed,
-    )
+    built = build_for(task.settings, task.dataset)
     fold = Trained(built)
     if task.settings.weights_origin != "random":
         _probe(task, fold, seen, listener)
     checkpoints = task.checkpoints.with_name(f"checkpoints-fold-{number}")
     outcome = _loop(task, built, seen, checkpoints, listener, validated=False)
     targets = targets_of(task.manifest, held, task.classes)
-    return _judged(task, outcome.network, built, held, targets)
+    scores = _judged(task, outcome.network, built, held, targets)
+    return {"fold": number, "train_samples": len(seen), "samples": len(held), **scores._asdict()}
 
 
 def _add_validation(task: Task, trained: Trained) -> None:

@@ -94,6 +94,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         figures = measure(tested.judged, replicates=config.replicates, level=config.level)
         figures["slices"] = _slices(workspace, config, manifest, tested)
         figures["promises"] = _promises(workspace, config, trained, dataset, manifest, figures)
+        figures["folds"] = trained.record.get("folds", [])
         figures = _head(config, trained, dataset) | figures
         _write(report, trained.folder, manifest, tested, figures)
         _describe(report, figures)
@@ -337,6 +338,7 @@ def _write(
 
 
 def _describe(report: Report, figures: Mapping[str, Any]) -> None:
+    from besana.learning.runs import fold_table
     from besana.web.evaluation_page import evaluation_sections
 
     report.fact("run", figures["run"])
@@ -348,6 +350,8 @@ def _describe(report: Report, figures: Mapping[str, Any]) -> None:
     report.fact("accuracy_low_share", accuracy["low"])
     report.fact("accuracy_high_share", accuracy["high"])
     report.sections.extend(evaluation_sections(figures))
+    if figures["folds"]:
+        report.add(fold_table(figures["folds"]))
 
 
 def _show(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from besana import __version__
 from besana.engines import Engine
 from besana.errors import ConfigError
-from besana.learning.runs import Run, start_run
+from besana.learning.runs import Run, fold_table, start_run
 from besana.learning.settings import TrainSettings
 from besana.progress import track
 from besana.shards.datasets import Dataset, open_dataset
@@ -105,6 +105,7 @@ def _train(
         history=[epoch.record() for epoch in trained.history],
         losses=sorted(trained.losses.items()),
         metrics=trained.metrics,
+        folds=trained.folds,
         notes=trained.notes,
         train_samples=samples,
         seconds=history.seconds,
@@ -233,6 +234,8 @@ def _describe(report: Report, training: Run) -> None:
     for name, value in record["metrics"].items():
         report.fact(name, value)
     _add_promise(report, record["metrics"])
+    if record.get("folds"):
+        report.add(fold_table(record["folds"]))
     _add_plots(report, record)
     for note in record["notes"][:50]:
         report.add(Text("Note", note))
