@@ -44,6 +44,14 @@ class Storage(ABC):
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """Read `length` bytes from `offset` on; fewer when the object ends before."""
 
+    def read_version(self, key: str, offset: int, length: int, tag: str) -> tuple[bytes, str]:
+        """Read a range of the version with a tag (any when empty), and tell its tag if it has one.
+
+        Raises:
+            StorageError: If it was replaced since.
+        """
+        return self.read_range(key, offset, length), ""
+
     @abstractmethod
     def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
         """Write bytes under a key, whole or not at all, durable on return.
@@ -314,6 +322,11 @@ class Bucket(Storage):
             raise
 
     @override
+    def read_version(self, key: str, offset: int, length: int, tag: str) -> tuple[bytes, str]:
+        with self._refusals(key):
+            return traffic.get_version(self._store, key, offset, length, tag)
+
+    @override
     def write(self, key: str, data: bytes | memoryview, *, replace: bool = True) -> bool:
         with self._refusals(key, writes=True):
             return traffic.put(self._store, key, bytes(data), replace=replace)
@@ -350,7 +363,7 @@ class Bucket(Storage):
 
     @contextlib.contextmanager
     def _refusals(self, key: str, *, writes: bool = False) -> Iterator[None]:
-        from obstore.exceptions import BaseError
+        from obstore.exceptions import BaseError, PreconditionError
 
         check_key(key)
         try:
@@ -358,6 +371,8 @@ class Bucket(Storage):
         except (FileNotFoundError, BaseError) as error:
             if isinstance(error, FileNotFoundError) and not writes:
                 raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
+            if isinstance(error, PreconditionError):
+                raise StorageError(f"'{key}' in {self.url} was replaced.", "Start again.") from None
             problem = f"{self.url}/{key}: {str(error).splitlines()[0]}"
             raise StorageError(problem, "Check address, credentials and rights.") from None
 

@@ -120,6 +120,31 @@ def get_range(store: Any, key: str, start: int, length: int) -> bytes:
     return data
 
 
+def get_version(store: Any, key: str, start: int, length: int, tag: str) -> tuple[bytes, str]:
+    """Read part of an object and its tag; nothing but the tag when the length is 0.
+
+    Args:
+        store: The bucket.
+        key: The object.
+        start: Where the part starts.
+        length: How many bytes it has.
+        tag: What the object's tag must be; empty for any.
+
+    Raises:
+        PreconditionError: If it has another one.
+    """
+    import obstore
+
+    if length < 1:
+        return b"", str(head(store, key)["e_tag"] or "")
+    METER.add(Traffic(gets=1))
+    options: Any = {"range": (start, start + length)} | ({"if_match": tag} if tag else {})
+    answer = obstore.get(store, key, options=options)
+    data = bytes(answer.bytes())
+    METER.add(Traffic(read_bytes=len(data)))
+    return data, str(answer.meta["e_tag"] or "")
+
+
 def head(store: Any, key: str) -> Mapping[str, Any]:
     """Ask for an object's size, time and tag."""
     import obstore

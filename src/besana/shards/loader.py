@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +14,8 @@ import numpy.typing as npt
 from besana.config import parse
 from besana.errors import BesanaError, ConfigError
 from besana.shards.augment import Augment, Fit
+from besana.shards.cache import BlockCache
+from besana.shards.feeding import Feed, Feeding, ThreadFeed
 from besana.shards.manifest import Fold, Manifest, Positions, open_manifest
 from besana.shards.options import (
     LoaderSettings,
@@ -25,18 +25,16 @@ from besana.shards.options import (
     plan_memory,
 )
 from besana.shards.order import same_group_share
-from besana.shards.passes import Batch, Crew, Pass
-from besana.shards.pictures import Costs
-from besana.shards.reading import Scratch
-from besana.shards.ring import Ring
+from besana.shards.passes import Batch
+from besana.shards.process_feed import Order, ProcessFeed
+from besana.shards.showing import epoch_bar
 from besana.shards.source import Source
+from besana.shards.state import Place, identify, read_state, write_state
+from besana.shards.stats import Clock, report
 from besana.shards.stream import Span, Tail, span_of
-from besana.shards.workers import Workers
-from besana.storage import Storage
+from besana.storage import Storage, open_storage
 
 __all__ = ["Batch", "Loader"]
-
-_STATE_VERSION = 1
 
 
 class Loader:
@@ -77,6 +75,11 @@ class Loader:
         block_bytes: Bytes of a block of neighbours, for `shuffle="block"`.
         window_blocks: Blocks that are mixed with each other, for `shuffle="block"`.
         watchdog_s: Seconds without any picture after which to stop instead of hang.
+        cache: Folder to keep what is read from a bucket; None for none.
+        cache_bytes: Most bytes of all processes in that folder.
+        process: Whether to fill batches in a process of its own, so that the loop that trains has
+            its interpreter to itself. Same order, same batches.
+        progress: Whether to show a bar on standard error.
 
     Attributes:
         epoch: The epoch that the current or next `for` loop goes through.
@@ -116,8 +119,12 @@ class Loader:
         block_bytes: int = 2 << 20,
         window_blocks: int = 32,
         watchdog_s: float = 120.0,
+        cache: str | Path | None = None,
+        cache_bytes: int = 10 << 30,
+        process: bool = False,
+        progress: bool = False,
     ) -> None:
-        given = {
+        options = {
             "batch_size": batch_size,
             "size": (size, size) if isinstance(size, int) else size,
             "seed": seed,
@@ -134,21 +141,20 @@ class Loader:
             "block_bytes": block_bytes,
             "window_blocks": window_blocks,
             "watchdog_s": watchdog_s,
+            "cache_bytes": cache_bytes,
         }
         wished = {"threads": threads, "memory_bytes": memory_bytes}
-        given |= defaults_for_machine() | {k: v for k, v in wished.items() if v is not None}
-        self.settings = parse(LoaderSettings, given, where="Loader")
+        options |= defaults_for_machine() | {k: v for k, v in wished.items() if v is not None}
+        self.settings = parse(LoaderSettings, options, where="Loader")
         self.manifest = manifest if isinstance(manifest, Manifest) else open_manifest(manifest)
         self.positions = self._select(split, fold, positions)
         self._augment = augment
         self._check()
         self._channels = common_channels(self.settings, self.manifest, self.positions)
-        self._source = Source(
-            self.settings,
-            self.manifest,
-            self.positions,
-            self.manifest.storage if shards is None else shards,
-        )
+        given = self.manifest.storage if shards is None else shards
+        self._shards = given if isinstance(given, Storage) else open_storage(given)
+        self._cache = None if cache is None else (str(cache), cache_bytes)
+        self._source = Source(self.settings, self.manifest, self.positions, self._shards)
         self.memory = plan_memory(
             self.settings,
             self.manifest,
@@ -157,15 +163,13 @@ class Loader:
             augment=augment,
             local=self._source.local,
         )
-        chosen = hashlib.sha256(np.ascontiguousarray(self.positions, "<i8").data).hexdigest()
-        self._fingerprint = f"{self.manifest.fingerprint[:32]}-{chosen[:32]}"
+        self._fingerprint = identify(self.manifest, self.positions)
         self._stream = self._source.stream
-        self._crew: Crew | None = None
-        self._pass: Pass | None = None
-        self._loops = self._batches = 0
-        self._last_s: float | None = None
-        self._costs = Costs()
-        self._waited_s = self._seconds = 0.0
+        self._feed = self._open_feed(process=process)
+        self._pass: Feeding | None = None
+        self._progress = progress
+        self._loops = 0
+        self._clock = Clock()
         self._closed = False
         self.epoch = 0
         self._start = self._consumed = 0
@@ -179,7 +183,7 @@ class Loader:
         self._end_pass()
         self._consumed = self._start
         self._loops += 1
-        self._last_s = None
+        self._clock.begin()
         return _Iteration(self, self._loops)
 
     def __enter__(self) -> Self:
@@ -192,11 +196,7 @@ class Loader:
         """End all threads and give the memory back; batches that are still held stay good."""
         self._closed = True
         self._end_pass()
-        crew, self._crew = self._crew, None
-        if crew and crew.workers.close():
-            for scratch in crew.scratches:
-                scratch.close()
-        self._source.close()
+        self._feed.close()
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of an epoch; the current one is left as it is, also if resumed."""
@@ -213,16 +213,8 @@ class Loader:
         epoch, consumed = self.epoch, self._consumed
         if self._span(consumed).batches(self.settings.batch_size) == 0:
             epoch, consumed = epoch + 1, self._start_after(consumed)
-        names = ["seed", "shuffle"]
-        if self.settings.shuffle == "block":
-            names += ["block_bytes", "window_blocks"]
-        return {
-            "version": _STATE_VERSION,
-            "fingerprint": self._fingerprint,
-            **{name: getattr(self.settings, name) for name in names},
-            "epoch": epoch,
-            "next_sample": consumed - epoch * self._stream.count,
-        }
+        place = Place(epoch, consumed - epoch * self._stream.count)
+        return write_state(self.settings, self._fingerprint, place)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state, before or after `iter()`: no sample is lost or repeated.
@@ -230,46 +222,19 @@ class Loader:
         Raises:
             ConfigError: If the state belongs to other samples or another order.
         """
-        mine = self.state_dict()
-        for name, value in mine.items():
-            if name not in ("epoch", "next_sample") and state.get(name) != value:
-                what = "other samples" if name == "fingerprint" else f"{name} {state.get(name)!r}"
-                raise ConfigError(
-                    f"The state of the loader is for {what}, not {value!r}.",
-                    "Give the same dataset, split and settings, or start anew.",
-                )
-        place = state.get("epoch"), state.get("next_sample")
-        if not (isinstance(place[0], int) and isinstance(place[1], int) and place[0] >= 0):
-            raise ConfigError("The state of the loader has no valid place.", "Start anew.")
+        count = self._stream.count
+        place = read_state(state, self.settings, self._fingerprint, count)
         self._end_pass()
-        self.epoch = place[0]
-        self._start = self._consumed = place[0] * self._stream.count + place[1]
+        self.epoch = place.epoch
+        self._start = self._consumed = place.epoch * count + place.next_sample
 
     def stats(self) -> dict[str, Any]:
         """Tell what the loader did so far and what it was bound by."""
-        costs, seconds = self._costs, self._seconds
-        waited_share = self._waited_s / seconds if seconds else 0.0
-        slower = "reading" if costs.read_s > costs.decode_s else "decoding"
-        return {
-            "pictures": costs.pictures,
-            "batches": self._batches,
-            "seconds": seconds,
-            "pictures_per_s": costs.pictures / seconds if seconds else 0.0,
-            "waited_s": self._waited_s,
-            "read_s": costs.read_s,
-            "decode_s": costs.decode_s,
-            "read_bytes": costs.read_bytes,
-            "dropped": len(costs.dropped),
-            "threads": self.memory.threads,
-            "slots": self.memory.slots,
-            "extra_batches": self._crew.ring.extra if self._crew else 0,
-            "memory_bytes": self.memory.total_bytes,
-            "bound_by": slower if waited_share > 0.1 else "consumer",
-        }
+        return report(self._clock, self._feed, self.memory)
 
     def dropped(self) -> list[str]:
         """Name the records that could not be used so far."""
-        return [*self._costs.dropped]
+        return [*self._feed.costs.dropped]
 
     def mixing(self, groups: npt.NDArray[Any]) -> tuple[float, float]:
         """Measure how likely two samples of a batch are of one group in the current epoch.
@@ -296,19 +261,17 @@ class Loader:
         started = time.perf_counter()
         try:
             if self._pass is None:
-                self._pass = self._open_pass()
+                self._pass = self._feed.open_pass(self._span(self._consumed))
             batch = self._pass.next()
         except BaseException:
             self._end_pass()
             raise
-        now = time.perf_counter()
-        self._seconds += now - (self._last_s or started)
-        self._last_s = now
+        self._clock.tick(started, self._pass.waited_s)
         if batch is None:
             self._finish_epoch()
             return None
         self._consumed = self._pass.consumed
-        self._batches += 1
+        self._clock.batches += 1
         return batch
 
     def _finish_epoch(self) -> None:
@@ -326,38 +289,37 @@ class Loader:
         settings = self.settings
         return span_of(self.epoch, start, self._stream.count, settings.batch_size, settings.tail)
 
-    def _open_pass(self) -> Pass:
-        if self._crew is None or self._crew.workers.pid != os.getpid():
-            self._crew = self._hire()
-        span = self._span(self._consumed)
-        return Pass(
+    def _open_feed(self, *, process: bool) -> Feed:
+        if process:
+            place = self.manifest.storage, self.manifest.key
+            return ProcessFeed(
+                Order(
+                    self.settings,
+                    place,
+                    self.manifest.fingerprint,
+                    self.positions,
+                    self._shards,
+                    self._cache,
+                    self.memory,
+                    self._channels,
+                    self._augment,
+                )
+            )
+        if self._cache is not None and not self._source.local:
+            self._source.use_cache(BlockCache(*self._cache))
+        return ThreadFeed(
             self.settings,
             self.manifest,
             self.positions,
-            self._stream,
-            span,
-            self._crew,
-            self._source.reader(span),
+            self._source,
+            self.memory,
+            self._channels,
             self._augment,
-            self._costs,
-        )
-
-    def _hire(self) -> Crew:
-        memory, settings = self.memory, self.settings
-        scratches = tuple(
-            Scratch(memory.record_bytes, memory.pixels_bytes) for _ in range(memory.threads)
-        )
-        shape = (settings.rank_batch_size, *settings.size, self._channels)
-        return Crew(
-            Workers(memory.threads, "besana-decode"),
-            scratches,
-            deque(scratches),
-            Ring(memory.slots, shape, settings.dtype),
         )
 
     def _end_pass(self) -> None:
         if self._pass is not None:
-            self._waited_s += self._pass.waited_s
+            self._clock.end_pass()
             self._pass.close()
             self._pass = None
 
@@ -391,10 +353,23 @@ class _Iteration(Iterator[Batch]):
     def __init__(self, loader: Loader, loop: int) -> None:
         self._loader: Loader | None = loader
         self._loop = loop
+        self._bar = ExitStack()
+        self._show: Callable[[str], None] | None = None
+        if loader._progress:
+            self._show = self._bar.enter_context(epoch_bar(loader.epoch, len(loader)))
 
     def __next__(self) -> Batch:
-        batch = None if self._loader is None else self._loader._next(self._loop)
-        if batch is None:
+        loader = self._loader
+        try:
+            batch = None if loader is None else loader._next(self._loop)
+        except BaseException:
+            self._bar.close()
+            raise
+        if loader is None or batch is None:
             self._loader = None
+            self._bar.close()
             raise StopIteration
+        if self._show is not None:
+            said = loader.stats()
+            self._show(f"{said['pictures_per_s']:,.0f} pictures/s, bound by {said['bound_by']}")
         return batch

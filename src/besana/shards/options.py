@@ -37,9 +37,7 @@ class LoaderSettings(Settings):
     threads: int = Field(1, ge=1, le=256, description="Threads that decode.")
     memory_bytes: int = Field(1 << 30, ge=1, description="Most memory for buffers.")
     fit: Fit = Field("stretch", description="How a picture's shape becomes the batch's.")
-    dtype: Literal["uint8", "uint16", "float32"] = Field(
-        "uint8", description="Type of the pixels."
-    )
+    dtype: Literal["uint8", "uint16", "float32"] = Field("uint8", description="Type of the pixels.")
     mean: tuple[float, ...] = Field((0.0,), description="Subtracted from float32 pixels.")
     std: tuple[PositiveFloat, ...] = Field((1.0,), description="Float32 pixels' divisor.")
     on_error: Literal["raise", "substitute"] = Field("raise", description="On a corrupt record.")
@@ -47,6 +45,7 @@ class LoaderSettings(Settings):
     block_bytes: int = Field(2 << 20, ge=1, description="Bytes of a block of neighbours.")
     window_blocks: int = Field(32, ge=1, description="Blocks that are mixed with each other.")
     watchdog_s: float = Field(120.0, gt=0, description="Seconds without progress endured.")
+    cache_bytes: int = Field(10 << 30, ge=0, description="Most bytes kept of a bucket.")
 
     @field_validator("mean", "std", mode="before")
     @classmethod

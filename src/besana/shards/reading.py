@@ -15,6 +15,7 @@ import numpy.typing as npt
 from typing_extensions import override
 
 from besana.errors import CorruptDataError, NotFoundError, StorageError
+from besana.shards.fetching import Fetcher
 from besana.shards.manifest import Manifest
 from besana.shards.workers import Workers
 from besana.storage import Storage
@@ -143,8 +144,9 @@ class FileReader(Reader):
 class RecordReader(Reader):
     """Read each record from a bucket on its own, many at a time, as they are requested."""
 
-    def __init__(self, manifest: Manifest, storage: Storage, workers: Workers) -> None:
-        super().__init__(manifest, storage)
+    def __init__(self, manifest: Manifest, fetcher: Fetcher, workers: Workers) -> None:
+        super().__init__(manifest, fetcher.storage)
+        self._fetcher = fetcher
         self._workers = workers
         self._reads: dict[int, Future[bytes]] = {}
         self._uses: dict[int, int] = {}
@@ -155,14 +157,14 @@ class RecordReader(Reader):
             self._uses[position] = self._uses.get(position, 0) + 1
             if position not in self._reads:
                 place = self.place(position)
-                self._reads[position] = self._workers.submit(self._storage.read_range, *place)
+                self._reads[position] = self._workers.submit(self._fetcher.read, *place)
 
     @override
     def read(self, position: int, scratch: Scratch) -> memoryview:
         shard, offset, length = self.place(position)
         scratch.doing = f"waiting for '{shard}' at byte {offset}"
         read = self._reads.get(position)
-        data = read.result() if read else self._storage.read_range(shard, offset, length)
+        data = read.result() if read else self._fetcher.read(shard, offset, length)
         if len(data) != length:
             raise _short(shard, offset)
         return memoryview(data)
@@ -185,7 +187,7 @@ class BlockReader(Reader):
 
     Args:
         manifest: Where records lie.
-        storage: Where shards lie.
+        fetcher: Reads from where shards lie.
         workers: Threads that read.
         positions: All that will be requested, in that order.
         segments: Segment of each of them, as `order.block_order` numbers them.
@@ -195,13 +197,14 @@ class BlockReader(Reader):
     def __init__(
         self,
         manifest: Manifest,
-        storage: Storage,
+        fetcher: Fetcher,
         workers: Workers,
         positions: Positions,
         segments: npt.NDArray[np.int64],
         ahead: int,
     ) -> None:
-        super().__init__(manifest, storage)
+        super().__init__(manifest, fetcher.storage)
+        self._fetcher = fetcher
         self._workers = workers
         self._ahead = ahead
         _, first_use, codes = np.unique(segments, return_index=True, return_inverse=True)
@@ -240,7 +243,7 @@ class BlockReader(Reader):
         return _Runs(
             firsts,
             [
-                self._workers.submit(self._storage.read_range, shard, first, last - first)
+                self._workers.submit(self._fetcher.read, shard, first, last - first)
                 for first, last in zip(firsts, lasts, strict=True)
             ],
         )
@@ -251,7 +254,7 @@ class BlockReader(Reader):
         scratch.doing = f"waiting for '{shard}' at byte {offset}"
         runs = self._loaded.get(self._where.get(position, -1))
         if runs is None:  # a substitute, nobody requested it
-            data = memoryview(self._storage.read_range(shard, offset, length))
+            data = memoryview(self._fetcher.read(shard, offset, length))
         else:
             run = bisect.bisect_right(runs.offsets, offset) - 1
             start = offset - runs.offsets[run]

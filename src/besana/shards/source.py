@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from besana.shards.cache import BlockCache
+from besana.shards.fetching import Fetcher
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.options import READS_AHEAD, LoaderSettings
 from besana.shards.order import BlockOrder, block_order, cut_blocks, global_order
 from besana.shards.reading import BlockReader, FileReader, Reader, RecordReader
 from besana.shards.stream import Span, Stream
 from besana.shards.workers import Workers
-from besana.storage import Storage, open_storage
+from besana.storage import Storage
 
 _READ_THREADS = 16
 
@@ -55,6 +56,7 @@ class Source:
         local: Whether all shards are files of this machine.
         order: Order of each epoch.
         stream: The samples, epoch after epoch.
+        fetcher: Reads from a bucket, and counts.
     """
 
     def __init__(
@@ -62,18 +64,23 @@ class Source:
         settings: LoaderSettings,
         manifest: Manifest,
         positions: Positions,
-        shards: Storage | str | Path,
+        shards: Storage,
     ) -> None:
         self._settings = settings
         self._manifest = manifest
         self._positions = positions
-        self._storage = shards if isinstance(shards, Storage) else open_storage(shards)
+        self._storage = shards
         paths = [self._storage.local_path(name) for name in manifest.shards]
         self._paths = [str(path) for path in paths if path is not None]
         self.local = len(self._paths) == len(paths)
         self._workers: Workers | None = None
+        self.fetcher = Fetcher(shards)
         self.order = EpochOrder(settings, manifest, positions)
         self.stream = Stream(len(positions), self.order)
+
+    def use_cache(self, cache: BlockCache) -> None:
+        """Keep on a disk what is read from a bucket."""
+        self.fetcher = Fetcher(self._storage, cache)
 
     def reader(self, span: Span) -> Reader:
         """Open a reader for this rank's samples of a stretch of the stream."""
@@ -82,14 +89,14 @@ class Source:
         if self._workers is None or self._workers.pid != os.getpid():
             self._workers = Workers(_READ_THREADS, "besana-read")
         if self._settings.shuffle != "block":
-            return RecordReader(self._manifest, self._storage, self._workers)
+            return RecordReader(self._manifest, self.fetcher, self._workers)
         pieces = self.stream.take(span.start, span.stop)
         mine = slice(self._settings.rank, None, self._settings.ranks)
         samples = np.concatenate([piece.samples for piece in pieces])[mine]
         segments = [np.asarray(p.segments) + p.epoch * 2 * len(self._positions) for p in pieces]
         return BlockReader(
             self._manifest,
-            self._storage,
+            self.fetcher,
             self._workers,
             self._positions[samples],
             np.concatenate(segments)[mine],
@@ -100,3 +107,4 @@ class Source:
         """End the threads that read."""
         if self._workers is not None:
             self._workers.close()
+        self.fetcher.close()
