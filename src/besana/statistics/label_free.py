@@ -1,0 +1,159 @@
+"""Estimate accuracy without labels, from what a model says about samples it has not learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from besana.statistics.intervals import student_quantile
+
+Floats = NDArray[np.float64]
+
+_FEW = 1e-7
+_TEMPERATURES = np.exp(np.linspace(np.log(0.25), np.log(8.0), 61))
+
+
+def sureness(probability: Floats) -> Floats:
+    """Say how sure a model is of each sample: negative entropy, at most 0.
+
+    Args:
+        probability: (n, classes) that add up to 1.
+    """
+    p = np.clip(probability, _FEW, 1.0)
+    return np.asarray((p * np.log(p)).sum(axis=1))
+
+
+def tempered(probability: Floats, temperature: float) -> Floats:
+    """Make probabilities less sure (above 1) or surer (below 1), the classes' order kept."""
+    logs = np.log(np.clip(probability, _FEW, 1.0)) / temperature
+    logs -= logs.max(axis=1, keepdims=True)
+    raised = np.exp(logs)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def best_temperature(probability: Floats, truth: NDArray[np.integer]) -> float:
+    """Find the temperature under which a model is as sure as it is right (Guo et al., 2017).
+
+    Args:
+        probability: (n, classes) for samples that the model has not learnt.
+        truth: (n,) their classes.
+    """
+    rows = np.arange(len(truth))
+    losses = [
+        -float(np.log(np.clip(tempered(probability, t)[rows, truth], _FEW, 1.0)).mean())
+        for t in _TEMPERATURES
+    ]
+    return float(_TEMPERATURES[int(np.argmin(losses))])
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a model's words have meant on samples with labels.
+
+    Attributes:
+        temperature: Makes its probabilities honest.
+        threshold: Sureness above which as many labelled samples lie as are right.
+        accuracy: Share that was right.
+        samples: How many samples that rests on.
+    """
+
+    temperature: float
+    threshold: float
+    accuracy: float
+    samples: int
+
+    @staticmethod
+    def learn(probability: Floats, truth: NDArray[np.integer]) -> Expectation:
+        """Learn it from samples that the model has not seen in training.
+
+        Args:
+            probability: (n, classes).
+            truth: (n,) classes.
+        """
+        right = probability.argmax(axis=1) == truth
+        accuracy = float(right.mean())
+        threshold = float(np.quantile(sureness(probability), 1 - accuracy))
+        return Expectation(best_temperature(probability, truth), threshold, accuracy, len(truth))
+
+    def above(self, probability: Floats) -> Floats:
+        """Tell which samples lie above the threshold, 1 or 0.
+
+        Their mean is the average-thresholded confidence of Garg et al. (2022, Leveraging
+        unlabeled data to predict out-of-distribution performance, equations 1 and 2).
+        """
+        return np.asarray(sureness(probability) >= self.threshold, np.float64)
+
+    def believed(self, probability: Floats) -> Floats:
+        """Give the honest probability of each sample's best class; their mean is a second word."""
+        return np.asarray(tempered(probability, self.temperature).max(axis=1))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An accuracy that nobody has measured, with the range that holds the true one.
+
+    Attributes:
+        value: The estimate, 0 to 1.
+        low: Lower end.
+        high: Upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """How accuracy follows from what a model says when pictures get worse in known ways.
+
+    Pictures with labels are spoilt (darker, blurred, stained, shifted), so that the model's
+    words and the truth are both known at many levels; a line through them corrects what
+    confidence alone gets wrong (Deng and Zheng, 2021, Are labels always necessary?).
+
+    Attributes:
+        weights: (k,) of the words.
+        offset: Accuracy where all words are 0.
+        spread: Deviation of the accuracies from the line.
+        degrees: Degrees of freedom behind the spread.
+    """
+
+    weights: Floats
+    offset: float
+    spread: float
+    degrees: int
+
+    @staticmethod
+    def fit(words: Floats, accuracy: Floats, *, penalty: float = 0.02) -> Line:
+        """Fit a line with a ridge that draws it to the plain mean of the words.
+
+        Args:
+            words: (m, k) what the model says of each spoilt set, each an accuracy itself.
+            accuracy: (m,) what is true of it.
+            penalty: Strength of the ridge, in squared accuracy.
+        """
+        k = words.shape[1]
+        usual = np.full(k, 1 / k)
+        centre, middle = words.mean(axis=0), float(accuracy.mean())
+        x = words - centre
+        y = accuracy - middle - x @ usual
+        weights = usual + np.linalg.solve(x.T @ x + penalty * np.eye(k), x.T @ y)
+        offset = middle - float(centre @ weights)
+        degrees = max(1, len(accuracy) - k - 1)
+        error = accuracy - words @ weights - offset
+        return Line(weights, offset, float(np.sqrt((error**2).sum() / degrees)), degrees)
+
+    def at(self, words: Floats, *, chance: float, level: float = 0.9) -> Estimate:
+        """Read an accuracy off the line.
+
+        Args:
+            words: (k,) what the model says now.
+            chance: Deviation of the accuracy of a stretch of this length by chance alone.
+            level: Level of the interval.
+        """
+        value = float(words @ self.weights + self.offset)
+        width = student_quantile((1 + level) / 2, self.degrees) * np.hypot(self.spread, chance)
+        low, high = (float(np.clip(value + sign * width, 0, 1)) for sign in (-1, 1))
+        return Estimate(float(np.clip(value, 0, 1)), low, high)
