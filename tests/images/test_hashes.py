@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from besana.images.decode import decode
 from besana.images.encode import encode_jpeg
 from besana.images.hashes import (
-    components,
     distance_bits,
-    near_duplicates,
+    first_alike,
     orientations,
     perceptual_hash,
 )
@@ -57,6 +56,14 @@ def brute_force(hashes: np.ndarray, max_bits: int, *, turn: bool) -> np.ndarray:
     return components(len(hashes), np.argwhere(near))
 
 
+def components(count: int, pairs: np.ndarray) -> np.ndarray:
+    root = np.arange(count)
+    for _ in range(count):
+        for a, b in pairs:
+            root[a] = root[b] = min(root[a], root[b])
+    return root
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 10_000),
@@ -75,27 +82,22 @@ def test_search_connects_what_brute_force_connects(
             source ^= np.uint64(1) << np.uint64(bit)
         copies = orientations(np.array([source])) if turn else [np.array([source])]
         hashes[place] = copies[rng.integers(0, len(copies))][0]
-    pairs = near_duplicates(hashes, max_bits, turned=turn)
     expected = brute_force(hashes, max_bits, turn=turn)
-    np.testing.assert_array_equal(components(count, pairs), expected)
-    assert (pairs[:, 0] < pairs[:, 1]).all()
-    assert len(np.unique(pairs, axis=0)) == len(pairs)
+    np.testing.assert_array_equal(first_alike(hashes, max_bits, turned=turn), expected)
 
 
-def test_many_equal_hashes_stay_few_pairs() -> None:
-    pairs = near_duplicates(np.zeros(10_000, dtype=np.uint64), 6, turned=True)
-    assert len(pairs) == 9_999
-    assert (pairs[:, 0] == 0).all()
+def test_many_equal_hashes_name_the_first() -> None:
+    hashes = np.repeat(np.array([7, 3], dtype=np.uint64), 10_000)
+    hashes[1::2] = 2**63 + 2**31 + 5  # far from the others
+    found = first_alike(hashes, 2)
+    assert np.unique(found[::2]).tolist() == [0]
+    assert np.unique(found[1::2]).tolist() == [1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=60))
-def test_components_name_the_first_in_reach(pairs: list[tuple[int, int]]) -> None:
-    root = list(range(31))
-    for _ in range(31):
-        for a, b in pairs:
-            root[a] = root[b] = min(root[a], root[b])
-    actual = components(31, np.array(pairs, dtype=np.int64).reshape(-1, 2))
-    assert actual.tolist() == root
+def test_hashes_all_alike_in_their_first_bits_are_joined_nevertheless() -> None:
+    # One bucket of many more hashes than are compared: a chain still leads to the first.
+    hashes = np.uint64(2**40) + np.arange(3000, dtype=np.uint64)
+    assert np.unique(first_alike(hashes, 6, turned=True)).tolist() == [0]
 
 
 def test_flat_pictures_hash_to_something(tmp_path: Path) -> None:

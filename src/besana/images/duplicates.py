@@ -6,22 +6,7 @@ import datetime as dt
 from collections import deque
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from besana.images.hashes import components, near_duplicates
 from besana.images.judge import Issue
-
-
-def first_alike(hashes: NDArray[np.uint64], max_bits: int, *, turned: bool) -> NDArray[np.int64]:
-    """Return for each frame the position of the first frame that looks like it.
-
-    Args:
-        hashes: (n,) perceptual hashes.
-        max_bits: Bits in which two hashes may differ.
-        turned: Whether mirrored and turned copies count as alike.
-    """
-    return components(len(hashes), near_duplicates(hashes, max_bits, turned=turned))
 
 
 @dataclass

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
-Pairs = NDArray[np.int64]
+Places = NDArray[np.int32]
+_Turn = tuple[bool, np.uint64]
 
 _SIDE = 32
 # Bit 8 * row + column is the sign of that frequency; the constant term's place, which says
@@ -25,8 +26,8 @@ _ROWS, _COLUMNS = np.divmod(np.arange(64), 8)
 _PLACES = (np.where(np.arange(64) == 0, 8, _ROWS), np.where(np.arange(64) == 0, 8, _COLUMNS))
 _EXACT_PARTS = 3
 # Three parts of this width leave room for the position in one 64-bit number.
-_WIDEST_PART, _PLACE_BITS = 10, 34
-_CHUNK = 1 << 16
+_WIDEST_PART, _PLACE_BITS = 10, np.uint64(34)
+_CHUNK = 1 << 13
 
 
 def perceptual_hash(pixels: NDArray[Any]) -> int:
@@ -53,9 +54,7 @@ def orientations(hashes: Hashes) -> list[Hashes]:
         hashes: (n,) uint64.
     """
     swapped = _swap_rows_and_columns(hashes)
-    mirrors = [_bits(_COLUMNS % 2 == 1), _bits(_ROWS % 2 == 1)]
-    masks = [np.uint64(0), mirrors[0], mirrors[1], mirrors[0] ^ mirrors[1]]
-    return [base ^ mask for base in (hashes, swapped) for mask in masks]
+    return [(swapped if swaps else hashes) ^ mask for swaps, mask in _TURNS]
 
 
 def distance_bits(one: Hashes, other: Hashes) -> NDArray[np.int64]:
@@ -63,119 +62,154 @@ def distance_bits(one: Hashes, other: Hashes) -> NDArray[np.int64]:
     return np.asarray(np.bitwise_count(one ^ other), dtype=np.int64)
 
 
-def near_duplicates(
+def first_alike(
     hashes: Hashes, max_bits: int, *, turned: bool = False, most_neighbours: int = 64
-) -> Pairs:
-    """Find pairs of hashes that differ in few bits, without comparing all with all.
+) -> Places:
+    """Return for each picture the first one that it is like, over any number of steps.
 
     The 64 bits are cut into `max_bits` + 3 parts, so that two hashes within the distance have at
     least three parts in common (multi-index hashing: Norouzi, Punjani, Fleet 2012); only hashes
-    that share three parts are compared. Equal hashes are paired with the first of them only. So
-    the pairs connect what belongs together; they are not all pairs.
+    that share three parts are compared. A turned copy is found by turning the hash that looks for
+    others, so only the pictures' own hashes are sorted.
 
-    Time grows as n log n times the number of part triples (84 for 6 bits), memory as n.
+    Time grows as n log n times the number of part triples (84 for 6 bits). Memory is some 40
+    bytes a picture, however many are alike.
 
     Args:
         hashes: (n,) uint64.
-        max_bits: Largest distance of a pair, 0 to 20.
+        max_bits: Largest distance of two that are alike, 0 to 20.
         turned: Also find mirrored copies and copies turned by 90, 180 and 270 degrees.
         most_neighbours: Comparisons of one hash with others in one crowded bucket.
 
     Returns:
-        (m, 2) positions, first below second, sorted, no pair twice.
+        (n,) positions, a picture's own where it is like no earlier one.
     """
-    unique, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero(first[inverse] != np.arange(len(hashes)))
-    found = [np.stack([first[inverse[repeated]], repeated], axis=1)]
-    del inverse
-    everything = np.concatenate(orientations(unique) if turned else [unique])
+    unique, first, number = _distinct(hashes)
+    root = np.arange(len(unique), dtype=np.int32)
     count = max_bits + _EXACT_PARTS
-    width = min(64 // count, _WIDEST_PART)
-    fields = _fields(everything, count, width)
+    order = _part_order(count, min(64 // count, _WIDEST_PART))
     for chosen in combinations(range(count), _EXACT_PARTS):
-        key = _key(fields, chosen, width)
-        for one, other in _bucket_mates(key, len(unique), most_neighbours):
-            near = distance_bits(everything[one], everything[other]) <= max_bits
-            a, b = first[one[near] % len(unique)], first[other[near] % len(unique)]
-            pairs = np.stack([np.minimum(a, b), np.maximum(a, b)], axis=1)
-            found.append(_distinct(pairs[a != b]))
-    return _distinct(np.concatenate(found).astype(np.int64))
+        index = _Index(unique, order[list(chosen)].ravel(), most_neighbours)
+        for one, other in index.mates(_SEARCHED if turned else _SEARCHED[:1]):
+            near = distance_bits(one[0], unique[other]) <= max_bits
+            _join(root, one[1][near], other[near])
+    # The first picture of each component; hashes are sorted by their bits, not by place.
+    earliest = first.copy()
+    top = _tops(root, np.arange(len(root), dtype=np.int32))
+    np.minimum.at(earliest, top, first)
+    return np.asarray(earliest[top][number])
 
 
-def components(count: int, pairs: Pairs) -> NDArray[np.int64]:
-    """Return for each of `count` items the first item it is connected with, itself if none.
+def _distinct(hashes: Hashes) -> tuple[Hashes, Places, Places]:
+    """Return the distinct hashes, rising; where each comes first; and which one each is."""
+    order = np.argsort(hashes, kind="stable").astype(np.int32)
+    unique = hashes[order]
+    new = np.append(np.ones(min(len(unique), 1), np.bool_), unique[1:] != unique[:-1])
+    unique = unique[new]
+    first = order[new]
+    number = np.empty_like(order)
+    number[order] = np.cumsum(new, dtype=np.int32) - 1
+    return unique, first, number
+
+
+class _Index:
+    """The hashes in the order of some of their bits, to find those that share them.
 
     Args:
-        count: Number of items.
-        pairs: (m, 2) positions.
+        hashes: (n,) uint64, no two alike.
+        places: Places of the bits.
+        most: Comparisons of one hash.
     """
-    root = np.arange(count, dtype=np.int64)
-    while True:
-        before = root.copy()
-        low = np.minimum(root[pairs[:, 0]], root[pairs[:, 1]])
-        for side in (0, 1):
-            np.minimum.at(root, root[pairs[:, side]], low)
-            np.minimum.at(root, pairs[:, side], low)
-        while not np.array_equal(root, root[root]):
-            root = root[root]
-        if np.array_equal(root, before):
-            return root
+
+    def __init__(self, hashes: Hashes, places: NDArray[np.intp], most: int) -> None:
+        self._hashes, self._places, self._most = hashes, places, most
+        # Key and position in one number: sorting numbers is several times faster than indices.
+        self._sorted = np.empty(len(hashes), dtype=np.uint64)
+        for start in range(0, len(hashes), _CHUNK):
+            key = self._key(hashes[start : start + _CHUNK])
+            place = np.arange(start, start + len(key), dtype=np.uint64)
+            self._sorted[start : start + _CHUNK] = (key << _PLACE_BITS) | place
+        self._sorted.sort()
+
+    def mates(self, turns: Sequence[_Turn]) -> Iterator[tuple[tuple[Hashes, Places], Places]]:
+        """Yield hashes, turned, with their positions, and positions that share their bits."""
+        for start in range(0, len(self._hashes), _CHUNK):
+            chunk = self._sorted[start : start + _CHUNK]
+            yield from self._following(chunk, start)
+            hashes = self._hashes[start : start + _CHUNK]
+            swapped = _swap_rows_and_columns(hashes) if len(turns) > 1 else hashes
+            for swaps, mask in turns[1:]:
+                yield from self._sharing((swapped if swaps else hashes) ^ mask, start)
+
+    def _following(
+        self, chunk: Hashes, start: int
+    ) -> Iterator[tuple[tuple[Hashes, Places], Places]]:
+        """Yield pairs of unturned hashes that share their bits, both in this order."""
+        at = np.arange(start, start + len(chunk), dtype=np.int32)
+        for step in range(1, self._most + 1):
+            at = at[: np.searchsorted(at, len(self._sorted) - step)]
+            at = at[(self._sorted[at] ^ self._sorted[at + step]) >> _PLACE_BITS == 0]
+            if not len(at):
+                return
+            one = _place(self._sorted[at])
+            yield (self._hashes[one], one), _place(self._sorted[at + step])
+
+    def _sharing(
+        self, turned: Hashes, start: int
+    ) -> Iterator[tuple[tuple[Hashes, Places], Places]]:
+        """Yield turned hashes with unturned ones that share their bits."""
+        key = self._key(turned)
+        order = np.argsort(key)
+        wanted = key[order] << _PLACE_BITS
+        at = np.searchsorted(self._sorted, wanted)
+        for step in range(self._most):
+            inside = at + step < len(self._sorted)
+            order, wanted, at = order[inside], wanted[inside], at[inside]
+            same = (self._sorted[at + step] ^ wanted) >> _PLACE_BITS == 0
+            order, wanted, at = order[same], wanted[same], at[same]
+            if not len(at):
+                return
+            one = (order + start).astype(np.int32)
+            yield (turned[order], one), _place(self._sorted[at + step])
+
+    def _key(self, hashes: Hashes) -> Hashes:
+        """Put the bits of this index side by side."""
+        bits = np.unpackbits(hashes.view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")
+        own = np.zeros((len(hashes), 64), np.uint8)
+        own[:, : len(self._places)] = bits[:, self._places]
+        return np.packbits(own, axis=1, bitorder="little").view(np.uint64)[:, 0]
 
 
-def _fields(hashes: Hashes, count: int, width: int) -> Hashes:
-    """Return the hashes with `width` bits of each of `count` parts side by side.
+def _part_order(count: int, width: int) -> NDArray[np.intp]:
+    """Return which bits each of `count` parts consists of, (count, width).
 
     Neighbouring frequencies go to different parts, so that no part is much alike in all hashes.
     """
-    order = np.concatenate([np.arange(64)[part::count][:width] for part in range(count)])
-    fields = np.empty_like(hashes)
-    for start in range(0, len(hashes), _CHUNK):
-        chunk = hashes[start : start + _CHUNK].view(np.uint8).reshape(-1, 8)
-        bits = np.zeros((len(chunk), 64), np.uint8)
-        bits[:, : len(order)] = np.unpackbits(chunk, axis=1, bitorder="little")[:, order]
-        packed = np.packbits(bits, axis=1, bitorder="little")
-        fields[start : start + _CHUNK] = packed.view(np.uint64)[:, 0]
-    return fields
+    return np.stack([np.arange(64)[part::count][:width] for part in range(count)])
 
 
-def _key(fields: Hashes, chosen: Sequence[int], width: int) -> Hashes:
-    """Return the bits of the chosen parts as one number."""
-    key = np.zeros_like(fields)
-    for part in chosen:
-        key <<= np.uint64(width)
-        key |= (fields >> np.uint64(part * width)) & np.uint64(2**width - 1)
-    return key
+def _place(number: Hashes) -> Places:
+    return (number & np.uint64(2 ** int(_PLACE_BITS) - 1)).astype(np.int32)
 
 
-def _bucket_mates(
-    key: Hashes, own: int, most: int
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield positions that share a key, of which at least one is an unturned hash."""
-    # Key and position in one number: sorting numbers is several times faster than indices.
-    place_bits = np.uint64(_PLACE_BITS)
-    key <<= place_bits
-    key |= np.arange(len(key), dtype=np.uint64)
-    key.sort()
-    at = np.flatnonzero((key[1:] ^ key[:-1]) >> place_bits == 0)
-    place = np.uint64(2**_PLACE_BITS - 1)
-    for step in range(1, most + 1):
-        at = at[: np.searchsorted(at, len(key) - step)]
-        at = at[(key[at] ^ key[at + step]) >> place_bits == 0]
-        if not len(at):
-            return
-        one = (key[at] & place).astype(np.int64)
-        other = (key[at + step] & place).astype(np.int64)
-        useful = (one < own) | (other < own)
-        yield one[useful], other[useful]
+def _join(root: Places, one: Places, other: Places) -> None:
+    """Join pairs of items; a root is never larger than what it is the root of."""
+    while len(one):
+        low, high = _tops(root, one), _tops(root, other)
+        root[one], root[other] = low, high
+        apart = low != high
+        one, other, low, high = one[apart], other[apart], low[apart], high[apart]
+        np.minimum.at(root, np.maximum(low, high), np.minimum(low, high))
 
 
-def _distinct(pairs: NDArray[Any]) -> NDArray[Any]:
-    if len(pairs) < 2:
-        return pairs.reshape(-1, 2)
-    ordered = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-    keep = np.ones(len(ordered), dtype=bool)
-    keep[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    return ordered[keep]
+def _tops(root: Places, items: Places) -> Places:
+    """Follow the roots of items to the top."""
+    top = root[items]
+    while True:
+        above = root[top]
+        if np.array_equal(above, top):
+            return top
+        top = above
 
 
 def _bits(where: NDArray[np.bool_]) -> np.uint64:
@@ -193,3 +227,15 @@ def _swap_rows_and_columns(hashes: Hashes) -> Hashes:
         changed = (x ^ (x >> np.uint64(shift))) & np.uint64(mask)
         x = x ^ changed ^ (changed << np.uint64(shift))
     return x
+
+
+def _turns() -> list[_Turn]:
+    """Return the eight orientations: whether rows and columns swap, and which signs change."""
+    mirrors = [_bits(_COLUMNS % 2 == 1), _bits(_ROWS % 2 == 1)]
+    masks = [np.uint64(0), mirrors[0], mirrors[1], mirrors[0] ^ mirrors[1]]
+    return [(swaps, mask) for swaps in (False, True) for mask in masks]
+
+
+_TURNS = _turns()
+# Turning by 90 degrees the one way finds what turning the other way would find.
+_SEARCHED = _TURNS[:6] + _TURNS[7:]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.images.duplicates import Bursts, first_alike
+from besana.images.duplicates import Bursts
+from besana.images.hashes import first_alike
 from besana.images.judge import (
     Issue,
     Rules,
@@ -23,6 +24,7 @@ from besana.images.judge import (
 )
 
 _FIGURES = ("brightness", "bright_share", "sharpness", "entropy_bits")
+_FEWEST_KEPT = 8192
 
 
 class Measured(Protocol):
@@ -44,11 +46,38 @@ class Measured(Protocol):
     shift_y_px: float | None
 
 
+class Spread:
+    """Figures of frames, evenly spread over all that were added: one in 1, 2, 4, ...
+
+    A median of ten thousand frames is as good as one of a million, and memory stays.
+    """
+
+    def __init__(self) -> None:
+        self._values = array("f")
+        self._step = 1
+        self._seen = 0
+
+    def add(self, figures: Sequence[float]) -> None:
+        """Take the figures of the next frame."""
+        if self._seen % self._step == 0:
+            self._values.extend(figures)
+        self._seen += 1
+        if len(self._values) >= 2 * _FEWEST_KEPT * len(_FIGURES):
+            table = np.frombuffer(self._values, dtype=np.float32).reshape(-1, len(_FIGURES))
+            self._values = array("f", table[::2].tobytes())
+            self._step *= 2
+
+    def columns(self) -> NDArray[np.float32]:
+        """Give (figures, frames) values of the frames that were kept."""
+        return np.frombuffer(self._values, dtype=np.float32).reshape(-1, len(_FIGURES)).T
+
+
 @dataclass
 class Population:
     """First pass: gather what is needed of all frames.
 
-    That is 16 bytes a frame, and 8 more for one that is compared with all others.
+    That is 8 bytes for a frame that is compared with all others, and of each camera and light the
+    figures of at most some ten thousand frames, evenly spread.
 
     Attributes:
         windows_s: How far apart in time frames of a burst may lie, by fixed camera; frames with
@@ -58,16 +87,13 @@ class Population:
 
     windows_s: Mapping[str, float]
     first_of: Mapping[str, str]
-    figures: dict[tuple[str, str], dict[str, array[float]]] = field(default_factory=dict)
+    figures: dict[tuple[str, str], Spread] = field(default_factory=dict)
     _hashes: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, row: Measured) -> None:
         """Take the next frame."""
-        light = self.figures.setdefault(
-            (row.camera, row.light), {name: array("f") for name in _FIGURES}
-        )
-        for name in _FIGURES:
-            light[name].append(getattr(row, name))
+        figures = [getattr(row, name) for name in _FIGURES]
+        self.figures.setdefault((row.camera, row.light), Spread()).add(figures)
         if self.is_compared(row):
             self._hashes.append(row.perceptual_hash)
 
@@ -79,10 +105,10 @@ class Population:
     def judgement(self, rules: Rules) -> Judgement:
         """Return what judges the same frames, in the same order, one by one."""
         limits = {
-            key: thresholds({name: np.array(light[name]) for name in _FIGURES}, rules)
-            for key, light in self.figures.items()
+            key: thresholds(dict(zip(_FIGURES, spread.columns(), strict=True)), rules)
+            for key, spread in self.figures.items()
         }
-        hashes = np.array(self._hashes, dtype=np.int64).view(np.uint64)
+        hashes = np.frombuffer(self._hashes, dtype=np.int64).view(np.uint64)
         first = first_alike(hashes, rules.near_duplicate_bits, turned=rules.turned_copies)
         return Judgement(rules, self, limits, first)
 
@@ -95,14 +121,15 @@ class Judgement:
         rules: Rules,
         population: Population,
         limits: Mapping[tuple[str, str], Thresholds],
-        first_alike_of: NDArray[np.int64],
+        first_alike_of: NDArray[np.int32],
     ) -> None:
         self.limits = limits
         self._rules = rules
         self._population = population
         self._first = first_alike_of
-        repeats = first_alike_of != np.arange(len(first_alike_of))
-        self._repeated = frozenset(first_alike_of[repeats].tolist())
+        self._repeated = np.zeros(len(first_alike_of), dtype=np.bool_)
+        repeats = first_alike_of != np.arange(len(first_alike_of), dtype=np.int32)
+        self._repeated[first_alike_of[repeats]] = True
         self._ids: dict[int, str] = {}
         self._bursts: dict[str, Bursts] = {}
         self._position = 0
@@ -120,7 +147,7 @@ class Judgement:
     def _alike(self, row: Measured) -> Issue | None:
         position = self._position
         self._position += 1
-        if position in self._repeated:
+        if self._repeated[position]:
             self._ids[position] = row.frame_id
         first = int(self._first[position])
         return None if first == position else Issue("near_duplicate", None, self._ids[first])
