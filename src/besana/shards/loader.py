@@ -326,9 +326,10 @@ class Loader:
     def _select(
         self, split: str | None, fold: Fold | None, positions: npt.ArrayLike | None
     ) -> Positions:
+        small: npt.DTypeLike = np.int32 if len(self.manifest) < 1 << 31 else np.int64
         if positions is None:
-            return self.manifest.select(split, fold)
-        chosen = np.asarray(positions, np.int64)
+            return self.manifest.select(split, fold).astype(small)
+        chosen = np.asarray(positions).astype(small)
         if len(chosen) and (chosen.min() < 0 or chosen.max() >= len(self.manifest)):
             raise ConfigError(f"Positions are not within 0 to {len(self.manifest) - 1}.")
         return chosen

@@ -30,6 +30,15 @@ from besana.shards.manifest_writer import (
     combine,
     locate,
 )
+from besana.shards.mapped import (
+    MAPPED_ROWS,
+    Allocate,
+    disk_columns,
+    map_columns,
+    mapped_path,
+    narrowest,
+    write_columns,
+)
 from besana.shards.ranges import RangeFile
 from besana.shards.writer import Location
 from besana.storage import Storage
@@ -98,21 +107,22 @@ class Manifest:
         self._group: tuple[int, tuple[str, ...], pa.Table] | None = None
         with self._opened() as file:
             self._rows_before = _rows_before(file)
-            columns = self._load(file)
+            digests = self._read_footer(file)
+            columns, names = self._columns(file, digests)
         pa.default_memory_pool().release_unused()
-        self.shards, self.splits = columns.pop("shards"), columns.pop("splits")
-        payload_offset = columns.pop("payload_offset_bytes")
-        self._payload_delta = _narrow(payload_offset - columns["offset_bytes"])
+        self.shards: tuple[str, ...] = tuple(names["shards"])
+        self.splits: tuple[str, ...] = tuple(names["splits"])
+        self._payload_delta = columns["payload_delta"]
         self.shard: npt.NDArray[Any] = columns["shard"]
         self.offset_bytes: npt.NDArray[np.uint64] = columns["offset_bytes"]
         self.length_bytes: npt.NDArray[np.uint32] = columns["length_bytes"]
         self.payload_length_bytes: npt.NDArray[np.uint32] = columns["payload_length_bytes"]
         self.crc32c: npt.NDArray[np.uint32] = columns["crc32c"]
-        self.height_px: npt.NDArray[Any] = _narrow(columns["height_px"])
-        self.width_px: npt.NDArray[Any] = _narrow(columns["width_px"])
+        self.height_px: npt.NDArray[Any] = columns["height_px"]
+        self.width_px: npt.NDArray[Any] = columns["width_px"]
         self.channels: npt.NDArray[np.uint8] = columns["channels"]
-        self.label: npt.NDArray[Any] = _narrow(columns["label"])
-        self.labels: npt.NDArray[np.bool_] | None = columns["labels"]
+        self.label: npt.NDArray[Any] = columns["label"]
+        self.labels: npt.NDArray[np.bool_] | None = columns.get("labels")
         self.split: npt.NDArray[Any] = columns["split"]
         self.fold: npt.NDArray[np.int8] = columns["fold"]
 
@@ -238,7 +248,8 @@ class Manifest:
         with self._guarded():
             return pq.ParquetFile(source, page_checksum_verification=True)
 
-    def _load(self, file: pq.ParquetFile) -> dict[str, Any]:
+    def _read_footer(self, file: pq.ParquetFile) -> dict[str, str]:
+        """Take over fingerprint, classes and checksums; give the columns' digests."""
         metadata = file.metadata.metadata or {}
         if FINGERPRINT_KEY not in metadata:
             raise self._corrupt("it has no fingerprint")
@@ -246,15 +257,41 @@ class Manifest:
             raise self._corrupt("its columns are not those of a manifest")
         self.fingerprint = metadata[FINGERPRINT_KEY].decode(errors="replace")
         with self._guarded():
-            digests = json.loads(metadata[DIGESTS_KEY])
+            digests: dict[str, str] = json.loads(metadata[DIGESTS_KEY])
             self.classes: tuple[str, ...] = tuple(json.loads(metadata[CLASSES_KEY]))
             self._checksums: dict[str, list[int]] = json.loads(metadata[ROW_GROUPS_KEY])
-            columns, found = _read_columns(file, len(self.classes))
-        if combine(digests, self.classes) != self.fingerprint:
+            whole = combine(digests, self.classes) == self.fingerprint
+        if not whole:
             raise self._corrupt("its fingerprint does not match")
+        return digests
+
+    def _columns(
+        self, file: pq.ParquetFile, digests: dict[str, str]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Give the held columns and the names that some are indices into: mapped when large."""
+        path = self.storage.local_path(self.key)
+        if path is None or file.metadata.num_rows < MAPPED_ROWS:
+            columns, names = self._load(file, digests, np.empty)
+            return {name: _narrow(column) for name, column in columns.items()}, names
+        place = mapped_path(path)
+        with contextlib.suppress(OSError, CorruptDataError):
+            return map_columns(place, self.fingerprint)
+        with disk_columns(path.parent) as allocate:
+            columns, names = self._load(file, digests, allocate)
+            try:
+                write_columns(place, self.fingerprint, columns, names)
+                return map_columns(place, self.fingerprint)
+            except OSError:  # a full disk, or one that is only read: then memory has to do
+                return {name: _narrow(column) for name, column in columns.items()}, names
+
+    def _load(
+        self, file: pq.ParquetFile, digests: dict[str, str], allocate: Allocate
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        with self._guarded():
+            columns, names, found = _read_columns(file, len(self.classes), allocate)
         if wrong := [name for name, digest in found.items() if digests.get(name) != digest]:
             raise self._corrupt(f"column '{wrong[0]}' does not match its digest")
-        return columns
+        return columns, names
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -299,7 +336,9 @@ def _batches(file: pq.ParquetFile, columns: list[str]) -> Any:
         )
 
 
-def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], dict[str, str]]:
+def _read_columns(
+    file: pq.ParquetFile, classes: int, allocate: Allocate
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """Fill the held columns row group by row group, hashing what is read."""
     rows = file.metadata.num_rows
     groups = (file.metadata.row_group(i).num_rows for i in range(file.num_row_groups))
@@ -308,7 +347,7 @@ def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], d
     names = [*_HELD, "labels"]
     digests = ColumnDigests(names)
     columns: dict[str, Any] = {
-        name: np.empty(rows, np.uint32 if kind == "codes" else kind) for name, kind in _HELD.items()
+        name: allocate(rows, np.uint32 if kind == "codes" else kind) for name, kind in _HELD.items()
     }
     columns["labels"] = None
     known: dict[str, dict[str, int]] = {"shard": {}, "split": {}}
@@ -323,10 +362,12 @@ def _read_columns(file: pq.ParquetFile, classes: int) -> tuple[dict[str, Any], d
         start += batch.num_rows
     if start != rows:
         raise ValueError("rows are missing")
-    for name, codes in known.items():
-        columns[name] = _narrow(columns[name])
-        columns[f"{name}s"] = tuple(codes)
-    return columns, digests.hex()
+    delta = columns.pop("payload_offset_bytes")
+    delta -= columns["offset_bytes"]
+    columns["payload_delta"] = delta
+    if columns["labels"] is None:
+        del columns["labels"]
+    return columns, {f"{name}s": list(codes) for name, codes in known.items()}, digests.hex()
 
 
 def _values(column: pa.Array, codes: dict[str, int] | None) -> npt.NDArray[Any]:
@@ -360,5 +401,4 @@ def _labels(
 
 def _narrow(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Store whole numbers in the smallest type that holds them all."""
-    low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
-    return values.astype(np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)))
+    return values.astype(narrowest(values), copy=False)

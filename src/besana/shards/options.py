@@ -149,8 +149,10 @@ def _largest_decoded(
         part = positions[start : start + _CHUNK]
         height = manifest.height_px[part].astype(np.int64)
         width = manifest.width_px[part].astype(np.int64)
+        if height.min() == height.max() and width.min() == width.max():
+            height, width = height[:1], width[:1]
         tall, wide = smallest_crop(augment, relative_aspect(settings, height, width))
-        scale = np.ones(len(part), np.int64)
+        scale = np.ones(len(height), np.int64)
         for larger in (2, 4, 8):
             enough = height * tall >= settings.size[0] * larger
             scale[enough & (width * wide >= settings.size[1] * larger)] = larger
@@ -176,7 +178,9 @@ def common_channels(settings: LoaderSettings, manifest: Manifest, positions: Pos
     Raises:
         ConfigError: If they differ, or `mean` or `std` is for another number.
     """
-    found: set[int] = set(np.unique(manifest.channels[positions]).tolist())
+    channels = manifest.channels[positions]
+    same = channels.min() == channels.max()
+    found: set[int] = set(np.unique(channels[:1] if same else channels).tolist())
     if len(found) > 1 and found != {1, 3}:
         names = " and ".join(str(number) for number in sorted(found))
         raise ConfigError(

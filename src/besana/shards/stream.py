@@ -42,6 +42,8 @@ class Stream:
 
     def take(self, start: int, stop: int) -> list[Piece]:
         """Give the samples from stream position `start` up to `stop`."""
+        for epoch in [held for held in self._held if (held + 1) * self.count <= start]:
+            del self._held[epoch]  # the stream goes forward
         pieces = []
         while start < stop:
             epoch, first = divmod(start, self.count)
@@ -55,8 +57,8 @@ class Stream:
 
     def _epoch(self, epoch: int) -> BlockOrder:
         if epoch not in self._held:
-            for old in [held for held in self._held if held < epoch - 1 or held > epoch]:
-                del self._held[old]
+            for other in [held for held in self._held if held not in (epoch - 1, epoch)]:
+                del self._held[other]
             self._held[epoch] = self._order(epoch)
         return self._held[epoch]
 
