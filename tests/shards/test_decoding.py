@@ -5,11 +5,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from shard_farm import jpeg, png, smooth_picture
 
 from besana.errors import CorruptDataError
-from besana.images.resize import resize
 from besana.shards.decoding import change_colour, convert, decode_crop, jpeg_scales, snap
 
 GENERATOR = np.random.default_rng(11)
@@ -77,30 +75,6 @@ def test_png_is_exact(channels: int, dtype: Any) -> None:
 def test_bytes_that_are_no_such_image_are_corrupt(payload: bytes) -> None:
     with pytest.raises(CorruptDataError):
         decode(memoryview(payload), 40, 48)
-
-
-@pytest.mark.parametrize("size", [(240, 200), (280, 350), (400, 330), (500, 900), (100, 150)])
-def test_resize_is_close_to_a_true_antialiased_resize(size: tuple[int, int]) -> None:
-    pixels = textured(*size)
-    ours = resize(pixels, (224, 224)).astype(int)
-    theirs = np.asarray(Image.fromarray(pixels).resize((224, 224), Image.Resampling.BILINEAR))
-    naive = cv2.resize(pixels, (224, 224), interpolation=cv2.INTER_NEAREST)
-
-    assert np.abs(ours - theirs).mean() < 3
-    assert np.abs(ours - theirs).mean() < np.abs(naive.astype(int) - theirs).mean() / 2
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("channels", [1, 2, 3, 5, 16])
-def test_resize_takes_any_channels_and_types(channels: int, dtype: Any) -> None:
-    level = np.iinfo(dtype).max // 2
-    pixels = np.full((50, 90, channels), level, dtype)
-
-    for size in [(20, 20), (50, 90), (60, 200), (45, 95)]:
-        made = resize(pixels, size)
-        assert made.shape == (*size, channels)
-        assert made.dtype == dtype
-        assert np.abs(made.astype(int) - int(level)).max() <= 1
 
 
 def box_of(shares: tuple[float, ...], height: int, width: int) -> tuple[int, ...]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,49 +12,67 @@ Pixels = NDArray[Any]
 
 
 def resize(pixels: Pixels, size: tuple[int, int], out: Pixels | None = None) -> Pixels:
-    """Resize without aliasing.
+    """Resize by a triangle filter as wide as the reduction: Pillow's bilinear.
 
-    A side that shrinks to no less than half is smoothed by three taps with the variance that a
-    triangle filter of the right width adds, then interpolated; a side that shrinks more is
-    sampled a whole number of times finer, then averaged. Within a grey level of Pillow's
-    bilinear on photographs, at a fifth of its time.
+    Where the process has imported torch, its kernel for the same filter is used: a fifth of
+    Pillow's time, at most one level beside it.
 
     Args:
-        pixels: (height, width, channels) uint8 or uint16.
+        pixels: (height, width, channels) uint8, uint16 or float32.
         size: Height and width to make.
         out: Where to put the result, contiguous, of this size; None for new memory.
     """
-    height, width = size
-    ratios = pixels.shape[0] / height, pixels.shape[1] / width
-    finer = height * _samples(ratios[0]), width * _samples(ratios[1])
     channels = pixels.shape[2]
-    sigmas = _sigma(ratios[0]), _sigma(ratios[1])
-    if any(sigmas):
-        kernel = 3 if sigmas[1] else 1, 3 if sigmas[0] else 1
-        pixels = cv2.GaussianBlur(pixels, kernel, sigmaX=sigmas[1], sigmaY=sigmas[0] or 1e-6)
-    target = None if out is None else out.reshape(height, width, channels)
-    if pixels.shape[:2] != finer:
-        last = target if finer == size else None
-        pixels = cv2.resize(pixels, finer[::-1], dst=last, interpolation=cv2.INTER_LINEAR)
-    if finer != size:
-        pixels = cv2.resize(pixels, (width, height), dst=target, interpolation=cv2.INTER_AREA)
-    pixels = pixels.reshape(height, width, channels)
-    if target is not None and not np.shares_memory(pixels, target):
-        target[...] = pixels
-    return pixels if target is None else target
+    if out is None:
+        out = np.empty((*size, channels), pixels.dtype)
+    if pixels.shape[:2] == size:
+        out[...] = pixels
+    elif (torch := _imported_torch()) is not None:
+        _by_torch(torch, pixels, out)
+    else:
+        _by_pillow(pixels, out)
+    return out
 
 
-def _samples(ratio: float) -> int:
-    return 1 if ratio <= 2 else math.ceil(ratio)
+def _imported_torch() -> Any:
+    """Give torch where someone has imported it to the end: it is never imported for a resize."""
+    torch = sys.modules.get("torch")
+    return None if getattr(getattr(torch, "__spec__", None), "_initializing", True) else torch
 
 
-def _sigma(ratio: float) -> float:
-    """Choose the width of a smoothing by three taps [a, 1 - 2a, a]; 0 for none.
+def _by_torch(torch: Any, pixels: Pixels, out: Pixels) -> None:
+    is_byte = pixels.dtype == np.uint8
+    source = pixels if is_byte else pixels.astype(np.float32)
+    target = out if is_byte else np.empty(out.shape, np.float32)
+    torch.ops.aten._upsample_bilinear2d_aa.out(
+        torch.from_numpy(source[None]).permute(0, 3, 1, 2),
+        out.shape[:2],
+        False,
+        None,
+        None,
+        out=torch.from_numpy(target[None]).permute(0, 3, 1, 2),
+    )
+    if not is_byte:
+        _store(target, out)
 
-    A triangle filter of half-width r source pixels has the variance r**2 / 6, interpolation alone
-    1 / 6, the taps 2a: so a = (r**2 - 1) / 12. OpenCV's taps are exp(-1 / (2 sigma**2)) : 1.
-    """
-    if not 1.02 < ratio <= 2:
-        return 0.0
-    tap = (ratio * ratio - 1) / 12
-    return math.sqrt(-0.5 / math.log(tap / (1 - 2 * tap)))
+
+def _by_pillow(pixels: Pixels, out: Pixels) -> None:
+    from PIL import Image
+
+    is_byte = pixels.dtype == np.uint8
+    size = out.shape[1], out.shape[0]
+    if is_byte and pixels.shape[2] == 3:
+        picture = Image.fromarray(np.ascontiguousarray(pixels))
+        out[...] = picture.resize(size, Image.Resampling.BILINEAR)
+        return
+    for channel in range(pixels.shape[2]):
+        plane = np.ascontiguousarray(pixels[:, :, channel], None if is_byte else np.float32)
+        made = np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))
+        _store(made, out[:, :, channel])
+
+
+def _store(made: Pixels, out: Pixels) -> None:
+    """Store numbers, rounded where `out` holds whole ones."""
+    if out.dtype.kind == "u" and made.dtype.kind == "f":
+        made = np.rint(made)
+    out[...] = made
