@@ -271,8 +271,7 @@ def test_a_shard_replaced_under_the_loader_is_found(tmp_path: Path, *, cached: b
         iterator = iter(loader)
         next(iterator)
         shard = tmp_path / "farm/shard-0.tfrecord"
-        copy = shard.read_bytes()
-        shard.unlink()
-        shard.write_bytes(copy)
+        shutil.copyfile(shard, tmp_path / "copy")
+        (tmp_path / "copy").replace(shard)
         with pytest.raises(StorageError, match=r"'shard-0\.tfrecord'.*replaced"):
             list(iterator)

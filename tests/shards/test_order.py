@@ -38,6 +38,38 @@ def test_splitmix64_matches_its_reference() -> None:
     assert hashes(1234567, np.arange(3)).tolist() == reference
 
 
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 64, 65, 100_000])
+def test_a_permutation_is_the_order_of_the_hashes(count: int) -> None:
+    expected = np.argsort(hashes(77, np.arange(count, dtype=np.uint64)), kind="stable")
+
+    assert (permutation(count, 77) == expected).all()
+
+
+@pytest.mark.slow
+def test_equal_upper_bits_of_hashes_are_settled_by_the_lower_ones() -> None:
+    count = 6_000_000  # of 41 bits: some are equal
+    hashed = hashes(77, np.arange(count, dtype=np.uint64))
+    assert len(np.unique(hashed >> np.uint64(23))) < count
+
+    assert (permutation(count, 77) == np.argsort(hashed, kind="stable")).all()
+
+
+def test_blocks_of_samples_in_order_and_mixed_up_are_the_same() -> None:
+    generator = np.random.default_rng(0)
+    shard = np.sort(generator.integers(0, 5, 3000))
+    offset = generator.integers(0, 10**6, 3000)
+    offset = offset[np.lexsort((offset, shard))]
+    mixed = generator.permutation(3000)
+    block = cut_blocks(shard, offset, 50_000)
+
+    assert (cut_blocks(shard[mixed], offset[mixed], 50_000) == block[mixed]).all()
+    ordered = block_order(block, None, 1, 2, 9)
+    given = block_order(block, offset, 1, 2, 9)
+    assert (ordered.order == given.order).all()
+    assert ordered.segment is not None
+    assert (ordered.segment == given.segment).all()
+
+
 def test_all_permutations_are_about_as_likely() -> None:
     counts: dict[tuple[int, ...], int] = {}
     for seed in range(12_000):

@@ -108,14 +108,12 @@ class BlockOrder(NamedTuple):
     """
 
     order: Order
-    segment: npt.NDArray[np.int64] | None
+    segment: npt.NDArray[Any] | None
 
 
 def cut_blocks(
-    shard: npt.NDArray[Any],
-    offset: npt.NDArray[Any],
-    block_bytes: int,
-) -> npt.NDArray[np.int64]:
+    shard: npt.NDArray[Any], offset: npt.NDArray[Any], block_bytes: int
+) -> npt.NDArray[np.int32]:
     """Cut samples into blocks of neighbours in their shards.
 
     Args:
@@ -126,20 +124,34 @@ def cut_blocks(
     Returns:
         Block of each sample, numbered from 0 in the order of shard and offset.
     """
-    if not len(shard):
-        return np.zeros(0, np.int64)
-    part = (np.asarray(offset, np.uint64) // np.uint64(block_bytes)).astype(np.int64)
-    by_place = np.lexsort((part, shard))
-    starts = np.diff(np.asarray(shard, np.int64)[by_place], prepend=-1) != 0
-    starts |= np.diff(part[by_place], prepend=-1) != 0
-    block = np.empty(len(shard), np.int64)
-    block[by_place] = np.cumsum(starts) - 1
+    by_place = None if in_place_order(shard, offset) else np.lexsort((offset, shard))
+    block = np.empty(len(shard), np.int32)
+    last_shard, last_part, number = -1, -1, -1
+    for start in range(0, len(shard), _CHUNK):
+        at = slice(start, start + _CHUNK) if by_place is None else by_place[start : start + _CHUNK]
+        shards = shard[at].astype(np.int64)
+        parts = (offset[at].astype(np.uint64) // np.uint64(block_bytes)).astype(np.int64)
+        begins = np.diff(shards, prepend=last_shard) != 0
+        begins |= np.diff(parts, prepend=last_part) != 0
+        block[at] = number + np.cumsum(begins)
+        last_shard, last_part, number = shards[-1], parts[-1], number + int(begins.sum())
     return block
 
 
+def in_place_order(shard: npt.NDArray[Any], offset: npt.NDArray[Any]) -> bool:
+    """Tell whether samples come in the order of shard and offset."""
+    for start in range(0, len(shard), _CHUNK):
+        part = slice(start, start + _CHUNK + 1)
+        shards, offsets = shard[part].astype(np.int64), offset[part].astype(np.int64)
+        steps = np.diff(shards)
+        if ((steps < 0) | ((steps == 0) & (np.diff(offsets) < 0))).any():
+            return False
+    return True
+
+
 def block_order(
-    block: npt.NDArray[np.int64],
-    place: npt.NDArray[Any],
+    block: npt.NDArray[Any],
+    place: npt.NDArray[Any] | None,
     seed: int,
     epoch: int,
     window_blocks: int,
@@ -153,28 +165,35 @@ def block_order(
 
     Args:
         block: Block of each sample, from `cut_blocks`.
-        place: What orders samples inside their block: the offset.
+        place: What orders samples inside their block: the offset. None when they are in order.
         seed: Seed of the training.
         epoch: Number of the epoch.
         window_blocks: Blocks that are mixed with each other, at least 1.
     """
     count = int(block.max()) + 1 if len(block) else 0
     window = max(1, min(window_blocks, count))
-    rank = np.argsort(permutation(count, key_of(seed, epoch, _BLOCKS)), kind="stable")[block]
-    overhang = np.maximum(rank + window - count, 0)
-    wraps = _share_in_block(block, place) * window >= window - overhang
-    wraps &= overhang > 0
-    spread = np.where(wraps, overhang, window - overhang)
-    start = np.where(wraps, 0, rank)
-    draw = hashes(key_of(seed, epoch, _PLACES), np.arange(len(block))) >> np.uint64(40)
-    # Fixed point with 24 bits after the point: exact on every machine.
-    time = (start.astype(np.uint64) << np.uint64(24)) + draw * spread.astype(np.uint64)
-    return BlockOrder(np.argsort(time, kind="stable"), block * 2 + wraps)
+    turn = np.empty(count, np.int64)
+    turn[permutation(count, key_of(seed, epoch, _BLOCKS))] = np.arange(count)
+    overhang = np.maximum(turn + window - count, 0)
+    wraps = np.zeros(len(block), np.bool_)
+    over = np.flatnonzero((overhang > 0)[block])
+    share = _share_in_block(block[over], over if place is None else place[over])
+    wraps[over] = share * window >= window - overhang[block[over]]
+    time = np.empty(len(block), np.uint64)
+    key = key_of(seed, epoch, _PLACES)
+    for first in range(0, len(block), _CHUNK):
+        part = slice(first, min(first + _CHUNK, len(block)))
+        blocks, wrapped = block[part], wraps[part]
+        spread = np.where(wrapped, overhang[blocks], window - overhang[blocks]).astype(np.uint64)
+        start = np.where(wrapped, 0, turn[blocks]).astype(np.uint64)
+        draw = hashes(key, np.arange(part.start, part.stop)) >> np.uint64(40)
+        # Fixed point with 24 bits after the point: exact on every machine.
+        time[part] = (start << np.uint64(24)) + draw * spread
+    order = np.argsort(time, kind="stable").astype(np.int32 if len(block) < 1 << 31 else np.int64)
+    return BlockOrder(order, block * 2 + wraps)
 
 
-def _share_in_block(
-    block: npt.NDArray[np.int64], place: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
+def _share_in_block(block: npt.NDArray[Any], place: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Tell where in its block each sample lies, as a share of the block's samples."""
     by_place = np.lexsort((place, block))
     sizes = np.bincount(block)

@@ -17,6 +17,7 @@ from typing_extensions import override
 from besana.errors import CorruptDataError, NotFoundError, StorageError
 from besana.shards.fetching import Fetcher
 from besana.shards.manifest import Manifest
+from besana.shards.read_plan import ReadPlan
 from besana.shards.workers import Workers
 from besana.storage import Storage
 
@@ -189,8 +190,7 @@ class BlockReader(Reader):
         manifest: Where records lie.
         fetcher: Reads from where shards lie.
         workers: Threads that read.
-        positions: All that will be requested, in that order.
-        segments: Segment of each of them, as `order.block_order` numbers them.
+        plan: All that will be requested, by segment.
         ahead: How many segments to read before they are needed.
     """
 
@@ -199,19 +199,15 @@ class BlockReader(Reader):
         manifest: Manifest,
         fetcher: Fetcher,
         workers: Workers,
-        positions: Positions,
-        segments: npt.NDArray[np.int64],
+        plan: ReadPlan,
         ahead: int,
     ) -> None:
         super().__init__(manifest, fetcher.storage)
         self._fetcher = fetcher
         self._workers = workers
         self._ahead = ahead
-        _, first_use, codes = np.unique(segments, return_index=True, return_inverse=True)
-        self._segments = np.argsort(np.argsort(first_use))[codes]  # numbered by first use
-        self._left = np.bincount(self._segments).tolist()
-        self._starts = np.concatenate([[0], np.cumsum(self._left)])
-        self._members = positions[np.lexsort((manifest.offset_bytes[positions], self._segments))]
+        self._plan = plan
+        self._left = np.diff(plan.starts).tolist()
         self._requested = self._started = 0
         self._where: dict[int, int] = {}
         self._loaded: dict[int, _Runs] = {}
@@ -224,7 +220,7 @@ class BlockReader(Reader):
     @override
     def request(self, positions: Sequence[int]) -> None:
         end = self._requested + len(positions)
-        segments = self._segments[self._requested : end].tolist()
+        segments = self._plan.segments[self._requested : end].tolist()
         self._requested = end
         self._where.update(zip(positions, segments, strict=True))
         last = min(max(segments, default=-1) + 1 + self._ahead, len(self._left))
@@ -233,7 +229,7 @@ class BlockReader(Reader):
         self._started = max(self._started, last)
 
     def _start(self, segment: int) -> _Runs:
-        members = self._members[self._starts[segment] : self._starts[segment + 1]]
+        members = self._plan.members(segment)
         starts = self._manifest.offset_bytes[members].astype(np.int64)
         ends = starts + self._manifest.length_bytes[members]
         breaks = np.flatnonzero(starts[1:] - ends[:-1] > _MERGED_GAP_BYTES) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,14 @@ from besana.shards.cache import BlockCache
 from besana.shards.fetching import Fetcher
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.options import READS_AHEAD, LoaderSettings
-from besana.shards.order import BlockOrder, block_order, cut_blocks, global_order
+from besana.shards.order import (
+    BlockOrder,
+    block_order,
+    cut_blocks,
+    global_order,
+    in_place_order,
+)
+from besana.shards.read_plan import plan_reads
 from besana.shards.reading import BlockReader, FileReader, Reader, RecordReader
 from besana.shards.stream import Span, Stream
 from besana.shards.workers import Workers
@@ -27,7 +35,8 @@ class EpochOrder:
         self._settings = settings
         self._manifest = manifest
         self._positions = positions
-        self._block: npt.NDArray[np.int64] | None = None
+        self._block: npt.NDArray[Any] | None = None
+        self._sorted = False
 
     def __call__(self, epoch: int) -> BlockOrder:
         """Order the selection for an epoch."""
@@ -36,11 +45,17 @@ class EpochOrder:
             return BlockOrder(np.arange(count), None)
         if settings.shuffle == "global":
             return BlockOrder(global_order(count, settings.seed, epoch), None)
-        offset = self._manifest.offset_bytes[self._positions]
+        block, place = self._blocks()
+        return block_order(block, place, settings.seed, epoch, settings.window_blocks)
+
+    def _blocks(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
+        """Give the block of each sample; and its offset, unless samples come in that order."""
+        manifest, positions = self._manifest, self._positions
         if self._block is None:
-            shard = self._manifest.shard[self._positions]
-            self._block = cut_blocks(shard, offset, settings.block_bytes)
-        return block_order(self._block, offset, settings.seed, epoch, settings.window_blocks)
+            shard, offset = manifest.shard[positions], manifest.offset_bytes[positions]
+            self._sorted = in_place_order(shard, offset)
+            self._block = cut_blocks(shard, offset, self._settings.block_bytes)
+        return self._block, None if self._sorted else manifest.offset_bytes[positions]
 
 
 class Source:
@@ -92,16 +107,8 @@ class Source:
             return RecordReader(self._manifest, self.fetcher, self._workers)
         pieces = self.stream.take(span.start, span.stop)
         mine = slice(self._settings.rank, None, self._settings.ranks)
-        samples = np.concatenate([piece.samples for piece in pieces])[mine]
-        segments = [np.asarray(p.segments) + p.epoch * 2 * len(self._positions) for p in pieces]
-        return BlockReader(
-            self._manifest,
-            self.fetcher,
-            self._workers,
-            self._positions[samples],
-            np.concatenate(segments)[mine],
-            READS_AHEAD,
-        )
+        plan = plan_reads(self._manifest, self._positions, pieces, mine)
+        return BlockReader(self._manifest, self.fetcher, self._workers, plan, READS_AHEAD)
 
     def close(self) -> None:
         """End the threads that read."""

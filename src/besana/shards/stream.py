@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from besana.shards.order import BlockOrder, Order
@@ -24,7 +23,7 @@ class Piece(NamedTuple):
 
     epoch: int
     samples: Order
-    segments: npt.NDArray[np.int64] | None
+    segments: npt.NDArray[Any] | None
 
 
 class Stream:
