@@ -97,7 +97,6 @@ def running(app_of: Any) -> Iterator[int]:
     thread = threading.Thread(
         target=serve, args=(app, taken, address), kwargs={"until": stop.is_set}
     )
-    taken.listen()
     thread.start()
     try:
         yield port

@@ -7,9 +7,12 @@ COMMANDS = {
     "init": "Start a workspace: a folder with a commented besana.toml.",
     "run": "Walk the stages from one to another.",
     "status": "Show how far each stage is and what is due.",
+    "plan": "Say beforehand what the way will cost, in time and money, and what would be cheaper.",
     "sql": "Ask the catalog a question in SQL.",
     "embed": "Compute one vector a sample with a frozen backbone.",
-    "export": "Copy labels or samples out, for people and other tools.",
+    "export": "Copy labels, samples or models out, for people, other tools and devices.",
+    "bench-device": "Measure a model on the device at hand: latency, memory, throughput.",
+    "web": "Open the pages a team works in: label, review, look at the data, see how far it is.",
     "simulate": "Make a barn or a field with known truth, to try things on.",
     "demo": "Run the main job on a simulated barn and compare with its truth.",
 }

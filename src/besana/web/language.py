@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 LANGUAGES = ("en", "es")
 
@@ -47,7 +48,8 @@ class _Spanish(Mapping[str, str]):
 
 
 SPANISH: Mapping[str, str] = _Spanish()
-"""Every English phrase of a page, and every key of a report, in Spanish."""
+"""Every English phrase of a page, and every key of a report, in Spanish; those that only the
+server's pages show lie in `spanish_site.toml`."""
 
 
 def text(phrase: str, language: str) -> str:
@@ -158,7 +160,11 @@ def _patterns() -> list[tuple[str, re.Pattern[str]]]:
 @cache
 def _tables() -> dict[str, dict[str, str]]:
     """Read the phrases: `spanish` by phrase or key, names of `stages`, `english` by key."""
-    tables = tomllib.loads((files("besana.web") / "spanish.toml").read_text("utf-8"))
-    parts = tables["spanish"].values()
+    tables = _read("spanish.toml")
+    parts = [*tables["spanish"].values(), *_read("spanish_site.toml")["spanish"].values()]
     spanish = {phrase: words for part in parts for phrase, words in part.items()}
     return {"spanish": spanish, "stages": tables["stages"], "english": tables["english"]}
+
+
+def _read(name: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads((files("besana.web") / name).read_text("utf-8"))

@@ -10,10 +10,9 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,6 +184,7 @@ def bind(address: Address) -> socket.socket:
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         taken.bind((address.host, address.port))
+        taken.listen(512)
     except OSError as error:
         taken.close()
         raise ConfigError(
@@ -194,7 +194,14 @@ def bind(address: Address) -> socket.socket:
     return taken
 
 
-def serve(app: App, taken: socket.socket, address: Address, *, until: Callable[[], bool]) -> None:
+def serve(
+    app: App,
+    taken: socket.socket,
+    address: Address,
+    *,
+    until: Callable[[], bool],
+    beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+) -> None:
     """Serve until a signal or `until` says stop; requests that run are finished first.
 
     Args:
@@ -202,10 +209,11 @@ def serve(app: App, taken: socket.socket, address: Address, *, until: Callable[[
         taken: From `bind`.
         address: Where that is.
         until: Asked a few times a second.
+        beside: What runs in the same loop as long as the server does.
     """
     server = make_server(app, address)
     with taken:
-        asyncio.run(_run(server, taken, until))
+        asyncio.run(_run(server, taken, until, beside))
 
 
 def make_server(app: App, address: Address) -> Server:
@@ -234,17 +242,25 @@ def make_server(app: App, address: Address) -> Server:
     return Server(config)
 
 
-async def _run(server: Server, taken: socket.socket, until: Callable[[], bool]) -> None:
+async def _run(
+    server: Server,
+    taken: socket.socket,
+    until: Callable[[], bool],
+    beside: Callable[[], Coroutine[Any, Any, None]] | None,
+) -> None:
     async def watch() -> None:
         while not until():
             await asyncio.sleep(0.2)
         server.should_exit = True
 
-    watching = asyncio.create_task(watch())
+    tasks = [asyncio.create_task(watch())]
+    if beside is not None:
+        tasks.append(asyncio.create_task(beside()))
     try:
         await server.serve(sockets=[taken])
     finally:
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 class JsonLines(logging.Formatter):
@@ -277,8 +293,3 @@ def log_to(path: Path) -> None:
         logger.handlers = [to_file]
         logger.setLevel(logging.INFO)
         logger.propagate = False
-
-
-def stop_by_signal() -> None:
-    """Ask this process's own server to stop, as Ctrl-C does."""
-    os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,296 @@
+"""Whose turn is which picture: every sample once, dealt in equal parts, some of them twice.
+
+A few bytes a sample lie in memory and its names in a scratch file, so the next picture is found
+in the same time among a thousand samples and among a million. All of it is made anew from the
+catalog; nothing of it is worth a backup.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from besana import catalog as tables
+from besana.catalog import Catalog
+from besana.catalog_web import skips
+from besana.labels.next_to_label import deal, draw
+
+Sample = tuple[str, str]
+"""Frame id and region."""
+
+_PAGE_ROWS = 5000
+_BLOCK = 4096
+_HELD_S = 120.0
+FRESH, SKIPPED, LABELLED = range(3)
+ORDERS = ("random", "time", "uncertainty", "diversity", "mix")
+
+
+@dataclass
+class _Part:
+    """What one person has to do: numbers in the order of their turn, and how far it went."""
+
+    numbers: NDArray[np.int32]
+    at: int = 0
+    returned: list[int] = field(default_factory=list)
+
+
+class Deck:
+    """All samples of a workspace, and who has said something about them.
+
+    Args:
+        temporary: Folder for the scratch file.
+        share: Share of the samples that two people see, without knowing of each other.
+        seed: Another seed, another random order.
+    """
+
+    def __init__(self, temporary: Path, *, share: float = 0.1, seed: int = 0) -> None:
+        self._share, self._seed = share, seed
+        with tempfile.NamedTemporaryFile(dir=temporary, suffix=".sqlite") as file:
+            self._names = sqlite3.connect(file.name, check_same_thread=False, isolation_level=None)
+            for statement in (
+                "PRAGMA journal_mode=OFF",
+                "PRAGMA synchronous=OFF",
+                "CREATE TABLE samples (number INTEGER PRIMARY KEY, frame_id, region)",
+            ):
+                self._names.execute(statement)
+        self.count = 0
+        self._resize()
+        self._people: list[str] = []
+        self._parts: dict[str, _Part] = {}
+        self._done: dict[str, NDArray[np.uint8]] = {}
+        self._held: dict[tuple[str, int], tuple[str, float]] = {}
+        self.proposed: NDArray[np.int16] | None = None
+        self.certainty: NDArray[np.float32] | None = None
+        self.proposed_classes: list[str] = []
+
+    def _resize(self) -> None:
+        self.voters = np.zeros(self.count, np.uint8)
+        self.needed = np.ones(self.count, np.uint8)
+        self.out = np.zeros(self.count, np.bool_)
+        self.rank, second = draw(self.count, self._share, self._seed)
+        self.needed[second] = 2
+        self.order = np.argsort(self.rank, kind="stable").astype(np.int32)
+
+    def close(self) -> None:
+        """Close the scratch file, which then is gone."""
+        self._names.close()
+
+    # Reading the catalog
+
+    def read(self, catalog: Catalog) -> None:
+        """Read all samples that may be labelled, and what was said about them, in short reads."""
+        self._read_samples(catalog)
+        self._resize()
+        self._read_labels(catalog)
+        self._read_skips(catalog)
+
+    def _read_samples(self, catalog: Catalog) -> None:
+        s, issues = tables.samples.c, tables.issues.c
+        blocked = sa.exists().where(issues.frame_id == s.frame_id, issues.blocks)
+        select = sa.select(s.frame_id, s.region).where(~blocked)
+        self._names.execute("BEGIN")
+        for page in catalog.pages(select, [s.frame_id, s.region], _PAGE_ROWS):
+            rows = ((self.count + i, *row) for i, row in enumerate(page))
+            self._names.executemany("INSERT INTO samples VALUES (?, ?, ?)", rows)
+            self.count += len(page)
+        self._names.execute("CREATE UNIQUE INDEX by_name ON samples (frame_id, region)")
+        self._names.execute("COMMIT")
+
+    def _read_labels(self, catalog: Catalog) -> None:
+        labels = tables.labels.c
+        select = sa.select(labels.frame_id, labels.region, labels.annotator, labels.id)
+        for page in catalog.pages(select, [labels.frame_id, labels.region, labels.id], _PAGE_ROWS):
+            for row in page:
+                self.note((row.frame_id, row.region), row.annotator, LABELLED)
+
+    def _read_skips(self, catalog: Catalog) -> None:
+        select = sa.select(skips).where(skips.c.undone_at.is_(None))
+        for page in catalog.pages(select, [skips.c.id], _PAGE_ROWS):
+            for row in page:
+                unusable = row.reason == "unusable"
+                if unusable or not self._is_labelled(row):
+                    self.note((row.frame_id, row.region), row.annotator, SKIPPED, unusable=unusable)
+
+    def _is_labelled(self, row: sa.Row[Any]) -> bool:
+        number = self.number((row.frame_id, row.region))
+        return number is not None and self._by(row.annotator)[number] == LABELLED
+
+    # Names
+
+    def number(self, sample: Sample) -> int | None:
+        """Find a sample's number; None when it is not among those to label."""
+        query = "SELECT number FROM samples WHERE frame_id = ? AND region = ?"
+        found = self._names.execute(query, sample).fetchone()
+        return None if found is None else int(found[0])
+
+    def sample(self, number: int) -> Sample:
+        """Name the sample of a number."""
+        query = "SELECT frame_id, region FROM samples WHERE number = ?"
+        frame_id, region = self._names.execute(query, (int(number),)).fetchone()
+        return frame_id, region
+
+    def samples_of(self, first: str, last: str, region: str) -> list[tuple[int, str]]:
+        """List number and frame of one region, for frame ids from one to another, in order."""
+        query = (
+            "SELECT number, frame_id FROM samples WHERE frame_id BETWEEN ? AND ? AND region = ?"
+            " ORDER BY frame_id"
+        )
+        return self._names.execute(query, (first, last, region)).fetchall()
+
+    def beside(self, sample: Sample, count: int) -> tuple[list[str], list[str]]:
+        """List the frames just before and just after a sample that have the same region."""
+        camera = sample[0].rpartition("/")[0] + "/"
+        found = []
+        for sign, way in (("<", "DESC"), (">", "ASC")):
+            query = (
+                f"SELECT frame_id FROM samples WHERE frame_id {sign} ? AND region = ?"
+                f" ORDER BY frame_id {way} LIMIT ?"
+            )
+            rows = self._names.execute(query, (*sample, 20 * count)).fetchall()
+            same = [frame for (frame,) in rows if frame.startswith(camera)]
+            found.append(same[:count])
+        return found[0], found[1]
+
+    # What was said
+
+    def note(self, sample: Sample, annotator: str, state: int, *, unusable: bool = False) -> None:
+        """Note what somebody has done about a sample.
+
+        Args:
+            sample: Which; one that nobody may label is ignored.
+            annotator: Who.
+            state: `FRESH` (took everything back: it is theirs again), `SKIPPED` or `LABELLED`.
+            unusable: Nobody else needs to see it.
+        """
+        number = self.number(sample)
+        if number is None:
+            return
+        done = self._by(annotator)
+        change = int(state == LABELLED) - int(done[number] == LABELLED)
+        self.voters[number] = min(max(int(self.voters[number]) + change, 0), 255)
+        self.out[number] = unusable
+        if state == FRESH and done[number] != FRESH and annotator in self._parts:
+            self._parts[annotator].returned.append(number)
+        done[number] = state
+
+    def ask_again(self, samples: Iterable[Sample]) -> None:
+        """Ask for one more vote, where somebody was unsure or disagreement is likely."""
+        for sample in samples:
+            number = self.number(sample)
+            if number is not None:
+                self.needed[number] = max(2, int(self.needed[number]))
+                self._parts.clear()
+
+    def _by(self, annotator: str) -> NDArray[np.uint8]:
+        if annotator not in self._done:
+            self._done[annotator] = np.zeros(self.count, np.uint8)
+        return self._done[annotator]
+
+    # Whose turn
+
+    def set_people(self, people: Sequence[str]) -> None:
+        """Deal the samples to these people, in equal parts; what was said stays said."""
+        if sorted(people) != self._people:
+            self._people = sorted(people)
+            self._parts.clear()
+
+    def set_order(self, order: NDArray[np.int32]) -> None:
+        """Choose in which order all samples come up."""
+        self.order = order
+        self._parts.clear()
+
+    def next(self, annotator: str, count: int, tab: str, known: Iterable[Sample] = ()) -> list[int]:
+        """List the numbers of the pictures that come next for somebody.
+
+        What another tab of the same person holds is left out for two minutes.
+
+        Args:
+            annotator: Who asks.
+            count: How many at most.
+            tab: Name of the browser's tab.
+            known: Samples that the tab has already.
+        """
+        now = time.monotonic()
+        self._held = {key: held for key, held in self._held.items() if held[1] > now}
+        not_these = {self.number(sample) for sample in known}
+        not_these |= {
+            number
+            for (name, number), (holder, _) in self._held.items()
+            if name == annotator and holder != tab
+        }
+        found = self._own(annotator, count, not_these)
+        if len(found) < count:
+            found += self._others(annotator, count - len(found), not_these | set(found))
+        for number in found:
+            self._held[annotator, number] = (tab, now + _HELD_S)
+        return found
+
+    def _part(self, annotator: str) -> _Part:
+        if annotator not in self._parts:
+            numbers = self.order
+            if annotator in self._people:
+                mine = deal(
+                    self.rank, self.needed, self._people.index(annotator), len(self._people)
+                )
+                numbers = self.order[mine[self.order]]
+            self._parts[annotator] = _Part(numbers)
+        return self._parts[annotator]
+
+    def _own(self, annotator: str, count: int, not_these: set[int | None]) -> list[int]:
+        part, done = self._part(annotator), self._by(annotator)
+        found = [n for n in part.returned if not done[n] and n not in not_these][:count]
+        part.returned = [n for n in part.returned if not done[n]]
+        at = part.at
+        while at < len(part.numbers) and len(found) < count:
+            block = part.numbers[at : at + _BLOCK]
+            free = self._free(block, done)
+            if not free.any() and at == part.at:
+                part.at += len(block)
+            fresh = (n for n in block[free].tolist() if n not in not_these and n not in found)
+            found += [n for n, _ in zip(fresh, range(count - len(found)), strict=False)]
+            at += len(block)
+        return found
+
+    def _others(self, annotator: str, count: int, not_these: set[int | None]) -> list[int]:
+        """Help where somebody else has not got to yet, from the end of the order."""
+        done = self._by(annotator)
+        found: list[int] = []
+        for end in range(len(self.order), 0, -_BLOCK):
+            block = self.order[max(0, end - _BLOCK) : end][::-1]
+            free = block[self._free(block, done)]
+            found += [n for n in free.tolist() if n not in not_these]
+            if len(found) >= count:
+                break
+        return found[:count]
+
+    def _free(self, block: NDArray[np.int32], done: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        wanted = self.voters[block] < self.needed[block]
+        return np.asarray((done[block] == FRESH) & ~self.out[block] & wanted)
+
+    def progress(self, annotator: str) -> dict[str, int]:
+        """Count samples, those with a label, and somebody's own part of them."""
+        part = self._part(annotator).numbers
+        done = self._by(annotator)
+        return {
+            "samples": self.count,
+            "labelled": int(np.count_nonzero(self.voters)),
+            "part": len(part),
+            "part_done": int(np.count_nonzero(done[part])),
+            "done_by_me": int(np.count_nonzero(done)),
+        }
+
+    def proposal(self, number: int) -> dict[str, Any]:
+        """Tell which class a model proposes for a sample, and how sure it is."""
+        if self.proposed is None or self.certainty is None or self.proposed[number] < 0:
+            return {}
+        name = self.proposed_classes[int(self.proposed[number])]
+        return {"proposed": name, "certainty": round(float(self.certainty[number]), 3)}
