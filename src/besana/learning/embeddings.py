@@ -77,6 +77,31 @@ class Embeddings:
             flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
             yield Block(table["key"].to_numpy(), flat.reshape(-1, self.features))
 
+    def vectors(self, keys: Keys) -> Vectors:
+        """Find the vectors of some samples, the newest blocks first, and no more than needed.
+
+        Args:
+            keys: (n,) from `sample_keys`.
+
+        Returns:
+            (n, features); NaN where a sample has none.
+        """
+        found = np.full((len(keys), self.features), np.nan, np.float16)
+        missing = np.ones(len(keys), np.bool_)
+        for number in range(len(self._rows) - 1, -1, -1):
+            if not missing.any():
+                break
+            own = self._read(number, ["key"])["key"].to_numpy()
+            order = np.argsort(own)
+            place = np.searchsorted(own, keys, sorter=order).clip(max=len(own) - 1)
+            hit = missing & (own[order[place]] == keys)
+            if hit.any():
+                flat = self._read(number, ["vector"])["vector"].combine_chunks().flatten()
+                rows = flat.to_numpy(zero_copy_only=False).reshape(-1, self.features)
+                found[hit] = rows[order[place[hit]]]
+                missing &= ~hit
+        return found
+
     def add(self, identities: Sequence[dict[str, Any]], keys: Keys, vectors: Vectors) -> None:
         """Write one more block, durable on return.
 

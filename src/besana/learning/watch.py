@@ -1,0 +1,330 @@
+"""Look at one camera's last hours beside the days that a model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import nan, sqrt
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from besana.learning.watch_rows import FRAME_SIGNALS
+from besana.learning.watch_words import CONFIDENCES, Words
+from besana.statistics.blocks import Blocks, residual, usual_residuals
+from besana.statistics.drift import Verdict, judge, judge_length, look_level
+from besana.statistics.intervals import bootstrap
+from besana.statistics.label_free import Estimate, Line
+from besana.statistics.ratios import ratio
+
+Floats = NDArray[np.float64]
+State = Literal["ok", "drift", "unknown"]
+
+CAMERA = ""
+"""Name of the stream that is all regions of a camera together."""
+ACCURACY, MEASURED, APPEARANCE, CONFIDENCE, FRAMES = (
+    *("estimated_accuracy", "measured_accuracy", "appearance", "confidence", "frames_share"),
+)
+SHARE = "share:"
+
+# Changes of a share or of confidence that do not matter, for a camera and for one region.
+_SHARE_MATTERS = (0.12, 0.2)
+_CONFIDENCE_MATTERS = (0.03, 0.06)
+# With fewer frames than this part of the usual ones, a camera is silent.
+_SILENT = 0.5
+# A cow stays for hours: as many samples of a region tell what one of them does.
+_HOURS_ALIKE = 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look says about one signal of one stream.
+
+    Attributes:
+        region: Name of the region; empty for the camera.
+        signal: What was looked at.
+        samples: Samples or frames behind it.
+        value: What was seen.
+        expected: What was to be expected.
+        low: Lower end of the value's interval; NaN without.
+        high: Upper end.
+        score: How far it is from the expected, in its own prediction errors.
+        limit: From which score on it is a change.
+        state: `ok`, `drift` or `unknown`.
+    """
+
+    region: str
+    signal: str
+    samples: int
+    value: float
+    expected: float
+    low: float = nan
+    high: float = nan
+    score: float = nan
+    limit: float = nan
+    state: State = "ok"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is known about a camera or a region.
+
+    Attributes:
+        said: Blocks of `Words.said`.
+        looks: Blocks of random Fourier features; None when nobody computes them.
+    """
+
+    said: Blocks
+    looks: Blocks | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A camera during some time: the reference, or what is judged.
+
+    Attributes:
+        frames: Blocks of `FRAME_SIGNALS`.
+        streams: Region to what is known, `CAMERA` among them.
+        right: Blocks of how right the model was, one signal, where labels are there.
+    """
+
+    frames: Blocks
+    streams: Mapping[str, Stream]
+    right: Blocks
+
+    def between(self, start: int, end: int) -> Seen:
+        """Give the part of the units from `start` to before `end`."""
+
+        def part(blocks: Blocks) -> Blocks:
+            return blocks.part((blocks.units >= start) & (blocks.units < end))
+
+        streams = {
+            name: Stream(part(one.said), None if one.looks is None else part(one.looks))
+            for name, one in self.streams.items()
+        }
+        return Seen(part(self.frames), streams, part(self.right))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what terms a look is taken.
+
+    Attributes:
+        window_hours: Hours that it takes in.
+        every_hours: Hours between two looks.
+        false_alarms: Bearable false alarms a camera and month.
+        max_drop: Loss of accuracy from which on it is a change.
+        days: Whether the reference's units are days; else its blocks are, for want of days.
+    """
+
+    window_hours: int
+    every_hours: int
+    false_alarms: float
+    max_drop: float
+    days: bool
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What turns words into an accuracy.
+
+    Attributes:
+        words: What the model's words mean.
+        line: How accuracy follows from them.
+        accuracy: The accuracy that held-out samples of this camera had.
+        usual: (2,) mean of the two confidences on them.
+    """
+
+    words: Words
+    line: Line
+    accuracy: float
+    usual: Floats
+
+
+def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
+    """Take one look at a camera.
+
+    Half of the budget of false alarms goes to the camera as a whole, half to its regions.
+
+    Args:
+        reference: The days that the model was trained on.
+        window: The hours that are judged.
+        ruler: What turns the model's words into an accuracy.
+        terms: On what terms.
+    """
+    classes = len(ruler.words.classes)
+    of_camera = len(FRAME_SIGNALS) + 1 + classes + 2
+    level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=of_camera)
+    yield from _frame_findings(reference.frames, window.frames, level, terms)
+    regions = [name for name in window.streams if name != CAMERA]
+    if CAMERA in window.streams:
+        yield from _stream_findings(CAMERA, reference, window, ruler, level, terms)
+        yield from _accuracies(window, ruler, terms)
+    signals = len(regions) * (classes + 2)
+    level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=signals)
+    for name in sorted(regions):
+        if name in reference.streams:
+            yield from _stream_findings(name, reference, window, ruler, level, terms)
+
+
+def _fair(reference: Blocks, window: Blocks, signal: int, terms: Terms) -> float:
+    """Tell how much less a thin window weighs than a usual day.
+
+    A mean of half the samples is further off by chance, so its distance counts less.
+    """
+    if not terms.days:
+        return 1.0
+    usual = float(np.median(reference.counts[:, :, signal].sum(axis=1)))
+    usual *= terms.window_hours / 24
+    own = float(window.counts[:, :, signal].sum())
+    return sqrt(min(1.0, own / usual)) if usual > 0 else 1.0
+
+
+def _frame_findings(
+    reference: Blocks, window: Blocks, level: float, terms: Terms
+) -> Iterator[Finding]:
+    usual, away = usual_residuals(reference), residual(reference, window)
+    mean = _means(window)
+    for number, (name, (least, side)) in enumerate(FRAME_SIGNALS.items()):
+        if np.isnan(away[number]):
+            continue
+        now = float(away[number]) * _fair(reference, window, number, terms)
+        verdict = judge(usual[:, number], now, level=level, least=least, side=side)  # type: ignore[arg-type]  # the table's words
+        samples = int(window.counts[:, :, number].sum())
+        yield _finding(CAMERA, name, samples, mean[number], float(away[number]), verdict)
+    if terms.days:
+        yield _silence(reference, window, level, terms)
+
+
+def _silence(reference: Blocks, window: Blocks, level: float, terms: Terms) -> Finding:
+    """Tell whether a camera sends fewer frames than on its days of reference."""
+    counts = reference.counts.max(axis=2).sum(axis=1)
+    usual = float(counts.mean())
+    own = float(window.counts.max(axis=2, initial=0).sum()) * 24 / terms.window_hours
+    verdict = judge(counts / usual - 1, own / usual - 1, level=level, least=_SILENT, side="below")
+    return _finding(CAMERA, FRAMES, int(own), own / usual, own / usual - 1, verdict)
+
+
+def _stream_findings(
+    name: str, reference: Seen, window: Seen, ruler: Ruler, level: float, terms: Terms
+) -> Iterator[Finding]:
+    if name not in reference.streams:
+        return
+    before, now = reference.streams[name], window.streams[name]
+    place = 0 if name == CAMERA else 1
+    classes = ruler.words.classes
+    usual, away = usual_residuals(before.said), residual(before.said, now.said)
+    mean = _means(now.said)
+    believed = len(classes) + CONFIDENCES.index("believed")
+    wanted = [
+        *((SHARE + one, number, _SHARE_MATTERS[place]) for number, one in enumerate(classes)),
+        (CONFIDENCE, believed, _CONFIDENCE_MATTERS[place]),
+    ]
+    for signal, number, least in wanted:
+        if np.isnan(away[number]):
+            continue
+        fair = _fair(before.said, now.said, number, terms)
+        verdict = judge(usual[:, number], float(away[number]) * fair, level=level, least=least)
+        samples = int(now.said.counts[:, :, number].sum())
+        yield _finding(name, signal, samples, mean[number], float(away[number]), verdict)
+    if before.looks is not None and now.looks is not None and now.looks.samples:
+        yield _appearance(name, before.looks, now.looks, level, terms)
+
+
+def _appearance(name: str, before: Blocks, now: Blocks, level: float, terms: Terms) -> Finding:
+    usual, away = usual_residuals(before), residual(before, now)
+    away = away * _fair(before, now, 0, terms)
+    verdict = judge_length(usual, away, level=level)
+    length = float(np.linalg.norm(away))
+    expected = float(np.median(np.linalg.norm(usual, axis=1))) if len(usual) else nan
+    finding = _finding(name, APPEARANCE, now.samples, length, length - expected, verdict)
+    return replace(finding, expected=expected)
+
+
+def _accuracies(window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
+    """Estimate the accuracy, and measure it where people have labelled."""
+    said = window.streams[CAMERA].said
+    cells = sum(
+        int((one.said.counts[:, :, 0] > 0).sum())
+        for name, one in window.streams.items()
+        if name != CAMERA or len(window.streams) == 1
+    )
+    measured = _measured(window, ruler)
+    if said.samples:
+        estimate = estimated(ruler, _means(said)[-len(CONFIDENCES) :], cells=cells)
+        drop = ruler.accuracy - estimate.value
+        state: State = "drift" if drop > terms.max_drop and estimate.high < ruler.accuracy else "ok"
+        yield Finding(
+            *(CAMERA, ACCURACY, said.samples, estimate.value, ruler.accuracy),
+            low=estimate.low,
+            high=estimate.high,
+            state=state,
+        )
+    if measured is not None:
+        worse = measured.high < ruler.accuracy and (
+            ruler.accuracy - measured.value > terms.max_drop
+        )
+        yield replace(measured, state="drift" if worse else "ok")
+
+
+def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
+    """Estimate the accuracy behind words, anchored at what held-out samples showed.
+
+    Args:
+        ruler: What the words mean.
+        words: (2,) means of the two confidences.
+        cells: How many hours of how many regions they are of.
+    """
+    told = ruler.line.at(words, chance=0.0)
+    shift = ruler.accuracy - ruler.line.at(ruler.usual, chance=0.0).value
+    value = min(max(told.value + shift, 0.0), 1.0)
+    chance = sqrt(max(value * (1 - value), 0.01) * _HOURS_ALIKE / max(cells, 1))
+    reach = ruler.line.at(words, chance=chance)
+    return Estimate(
+        value,
+        max(0.0, value - (reach.value - reach.low)),
+        min(1.0, value + reach.high - reach.value),
+    )
+
+
+def _measured(window: Seen, ruler: Ruler) -> Finding | None:
+    """Measure the accuracy on the labels of the window, hours drawn together."""
+    sums, counts = window.right.sums[:, :, 0].sum(axis=1), window.right.counts[:, :, 0].sum(axis=1)
+    sums, counts = sums[counts > 0], counts[counts > 0]
+    if not len(sums):
+        return None
+    found = bootstrap(
+        np.stack([sums, counts], axis=1),
+        lambda total: ratio(total[..., :1], total[..., 1:]),
+        replicates=500,
+        level=0.9,
+    )
+    value, low, high = found[0]
+    return Finding(CAMERA, MEASURED, int(counts.sum()), value, ruler.accuracy, low=low, high=high)
+
+
+def _means(blocks: Blocks) -> Floats:
+    return ratio(blocks.sums.sum(axis=(0, 1)), blocks.counts.sum(axis=(0, 1)))
+
+
+def _finding(
+    region: str, signal: str, samples: int, value: float, away: float, verdict: Verdict
+) -> Finding:
+    return Finding(
+        *(region, signal, samples, float(value), float(value) - away),
+        score=verdict.score,
+        limit=verdict.limit,
+        state=verdict.state,
+    )
+
+
+def drifting(findings: Sequence[Finding]) -> list[Finding]:
+    """Give the findings that are changes, the furthest away first."""
+    found = [finding for finding in findings if finding.state == "drift"]
+    return sorted(found, key=lambda one: -_ratio(one))
+
+
+def _ratio(finding: Finding) -> float:
+    told = abs(finding.score) / finding.limit if finding.limit else nan
+    return 0.0 if np.isnan(told) else told

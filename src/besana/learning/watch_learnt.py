@@ -1,0 +1,202 @@
+"""What a model version's words mean, learnt once from the held-out part of its dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from besana import catalog as tables
+from besana.errors import NotFoundError, NotReadyError
+from besana.learning.judging import targets_of
+from besana.learning.spoilt import read_pictures, spoil, spoilings
+from besana.learning.watch import Ruler
+from besana.learning.watch_vectors import Looks, fit_features
+from besana.learning.watch_words import CONFIDENCES, Words
+from besana.statistics.label_free import Line
+
+if TYPE_CHECKING:
+    from besana.models.model import Model
+    from besana.shards.datasets import Dataset
+    from besana.shards.manifest import Manifest, Positions
+    from besana.statistics.drift import RandomFeatures
+    from besana.workspace import Workspace
+
+Floats = NDArray[np.float64]
+
+_MOST_HELD, _FEWEST_HELD = 20_000, 30
+_FITTED = 4000
+_SPOILT = 160
+_LINE = "watch.json"
+_FRAMES_A_QUERY = 400
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A model version with what its training samples say.
+
+    Attributes:
+        model: Name of the model.
+        version: Its version.
+        words: What its words mean.
+        line: How accuracy follows from them.
+        manifest: Its dataset.
+        held: Positions of samples that it has not learnt and has classified.
+        said: (held, classes + 2) its words about them.
+        right: (held,) how right it was.
+        truth: (samples, classes) labels of the whole dataset, in the model's order of classes.
+        looks: Computes vectors; None when nobody wants them.
+        features: Turns vectors into random features; None likewise.
+    """
+
+    model: str
+    version: int
+    words: Words
+    line: Line
+    manifest: Manifest
+    held: Positions
+    said: Floats
+    right: Floats
+    truth: NDArray[np.bool_]
+    looks: Looks | None
+    features: RandomFeatures | None
+
+    def ruler(self, camera: str) -> Ruler:
+        """Give what turns words into an accuracy for one camera."""
+        of_camera = is_of(self.manifest, "camera", camera)[self.held]
+        mine = of_camera if of_camera.sum() >= _FEWEST_HELD else np.ones(len(self.held), np.bool_)
+        usual = self.said[mine][:, -len(CONFIDENCES) :].mean(axis=0)
+        return Ruler(self.words, self.line, float(self.right[mine].mean()), usual)
+
+
+def learn(
+    workspace: Workspace,
+    model: Model,
+    name: str,
+    version: int,
+    dataset: Dataset,
+    *,
+    with_looks: bool,
+    batch_size: int,
+) -> Learnt:
+    """Learn what a model version's words mean from the held-out part of its dataset.
+
+    Args:
+        workspace: Where everything lies.
+        model: The registered model.
+        name: Its name.
+        version: Its version.
+        dataset: What it was trained on.
+        with_looks: Whether to embed samples.
+        batch_size: Samples at a time.
+
+    Raises:
+        NotReadyError: If too few held-out samples have predictions of this version.
+    """
+    card, manifest = model.card, dataset.manifest()
+    order = [dataset.classes.index(one) for one in card.classes]
+    truth = targets_of(manifest, np.arange(len(manifest)), len(dataset.classes))[:, order] > 0
+    outside = np.flatnonzero(
+        ~np.isin(manifest.split, [n for n, split in enumerate(manifest.splits) if split == "train"])
+    )
+    outside = outside[:: max(1, len(outside) // _MOST_HELD)]
+    probability = _predicted(workspace, name, version, card.classes, manifest, outside)
+    told = ~np.isnan(probability).any(axis=1)
+    if told.sum() < _FEWEST_HELD:
+        raise NotReadyError(
+            f"{told.sum()} samples outside training have predictions of {name}/{version};"
+            f" {_FEWEST_HELD} are needed to tell what its words mean.",
+            f"Run: besana predict {workspace.name}, with a dataset that has a test split.",
+        )
+    held, probability = outside[told], probability[told]
+    words = Words.learn(card.classes, card.kind, card.thresholds, probability, truth[held])
+    looks = Looks(workspace, model, batch_size) if with_looks else None
+    features = None
+    if looks is not None:
+        step = max(1, len(manifest) // _FITTED)
+        features = fit_features(looks.of_manifest(manifest, np.arange(0, len(manifest), step)))
+    return Learnt(
+        name,
+        version,
+        words,
+        _line(workspace, model, name, version, words, manifest, held, truth),
+        manifest,
+        held,
+        words.said(probability),
+        words.right(probability, truth[held]),
+        truth,
+        looks,
+        features,
+    )
+
+
+def _predicted(
+    workspace: Workspace,
+    name: str,
+    version: int,
+    classes: Sequence[str],
+    manifest: Manifest,
+    positions: Positions,
+) -> Floats:
+    """Read the predictions of some samples of a manifest; NaN where there are none."""
+    identities = manifest.identities(positions)
+    place = {(row["frame_id"], row["region"]): n for n, row in enumerate(identities)}
+    found = np.full((len(positions), len(classes)), np.nan)
+    frames = sorted({row["frame_id"] for row in identities})
+    p = tables.predictions.c
+    for start in range(0, len(frames), _FRAMES_A_QUERY):
+        select = sa.select(p.frame_id, p.region, p.probabilities).where(
+            p.model == name,
+            p.version == version,
+            p.frame_id.in_(frames[start : start + _FRAMES_A_QUERY]),
+        )
+        for row in workspace.catalog.rows(select):
+            if (row.frame_id, row.region) in place:
+                values = [row.probabilities.get(one, 0.0) for one in classes]
+                found[place[row.frame_id, row.region]] = values
+    return found
+
+
+def _line(
+    workspace: Workspace,
+    model: Model,
+    name: str,
+    version: int,
+    words: Words,
+    manifest: Manifest,
+    held: Positions,
+    truth: NDArray[np.bool_],
+) -> Line:
+    """Learn how accuracy follows from words on spoilt pictures; once a version, then read back."""
+    place = workspace.models.below(f"{name}/{version}")
+    try:
+        kept = json.loads(place.read(_LINE))
+        return Line(np.array(kept.pop("weights")), **kept)
+    except (NotFoundError, ValueError, TypeError, KeyError):
+        chosen = held[np.linspace(0, len(held) - 1, min(len(held), _SPOILT)).astype(np.int64)]
+        preprocessing = model.card.preprocessing
+        images, kept_positions = read_pictures(
+            manifest, np.unique(chosen), workspace.shards, preprocessing.size_px
+        )
+        said, right = [], []
+        for way in spoilings():
+            probability = model.predict(spoil(images, way)).astype(np.float64)
+            said.append(words.said(probability)[:, -len(CONFIDENCES) :].mean(axis=0))
+            right.append(float(words.right(probability, truth[kept_positions]).mean()))
+        line = Line.fit(np.array(said), np.array(right))
+        record = {**vars(line), "weights": line.weights.tolist()}
+        place.write(_LINE, json.dumps(record).encode())
+        return line
+
+
+def is_of(manifest: Manifest, column: str, name: str) -> NDArray[np.bool_]:
+    """Tell which samples have a name in a column of names."""
+    coded: Any = manifest.column(column)
+    if name not in coded.names:
+        return np.zeros(len(manifest), np.bool_)
+    return np.asarray(coded.codes == coded.names.index(name))
