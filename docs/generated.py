@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from besana import errors
 from besana.commands import COMMANDS
 from besana.config import Settings
+from besana.costs.settings import CostSettings
 from besana.images.camera import Camera
 from besana.images.lens import Lens
 from besana.images.regions import Grid
@@ -33,7 +34,8 @@ _BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 def module(verb: str) -> types.ModuleType:
     """Import the module of a stage or command."""
-    return import_module(f"besana.{'stages' if verb in STAGES else 'commands'}.{verb}")
+    name = verb.replace("-", "_")
+    return import_module(f"besana.{'stages' if verb in STAGES else 'commands'}.{name}")
 
 
 def way() -> str:
@@ -83,6 +85,7 @@ def settings() -> str:
     parts = [
         _section("At the top", WorkspaceSettings, "Above all tables of `besana.toml`."),
         _section("engine", EngineSettings, "`[engine]`: where work runs."),
+        _section("costs", CostSettings, "`[costs]`: what things cost, and how much they may."),
         _section("cameras", Camera, "`[cameras.NAME]`: one table a camera."),
         _section("cameras lens", Lens, "`[cameras.NAME.lens]`: how the lens bends the picture."),
         _section("cameras grid", Grid, "`[cameras.NAME.grid]`: tiles instead of named regions."),

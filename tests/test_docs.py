@@ -24,6 +24,7 @@ from besana.cli import build_app
 from besana.commands import COMMANDS
 from besana.commands.init import settings_text
 from besana.config import parse
+from besana.costs.settings import CostSettings
 from besana.simulation.barn import BarnSettings, write_barn
 from besana.stages import STAGES
 from besana.workspace import EngineSettings, Workspace
@@ -43,7 +44,8 @@ def generated():
 
 
 def module(verb: str):
-    return import_module(f"besana.{'stages' if verb in STAGES else 'commands'}.{verb}")
+    name = verb.replace("-", "_")
+    return import_module(f"besana.{'stages' if verb in STAGES else 'commands'}.{name}")
 
 
 def blocks(path: Path, *languages: str) -> Iterator[tuple[str, str]]:
@@ -216,12 +218,13 @@ def test_the_defaults_that_init_writes_are_valid():
     start = next(n for n, line in enumerate(lines) if line.startswith("# [engine]"))
     keys = [line[2:] for line in lines[start:] if re.match(r"# (\w+ =|\[)", line)]
     given = tomllib.loads("\n".join(line for line in keys if not re.match(r"\w+ =  #", line)))
-    assert {"engine", *STAGES} == set(given)
+    assert {"engine", "costs", *STAGES} == set(given)
     for verb in STAGES:
         config = module(verb).Config
         assert parse(config, given[verb], where=f"[{verb}]") == config()
     assert sum(" =" in line for line in keys) == sum(
-        len(model.model_fields) for model in (EngineSettings, *(module(v).Config for v in STAGES))
+        len(model.model_fields)
+        for model in (EngineSettings, CostSettings, *(module(v).Config for v in STAGES))
     )
 
 

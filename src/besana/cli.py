@@ -102,7 +102,8 @@ def _verb(arguments: Sequence[str]) -> str | None:
 
 
 def _module(verb: str) -> types.ModuleType:
-    return import_module(f"besana.{'stages' if verb in STAGES else 'commands'}.{verb}")
+    name = verb.replace("-", "_")
+    return import_module(f"besana.{'stages' if verb in STAGES else 'commands'}.{name}")
 
 
 def _command(verb: str) -> Callable[..., None]:
@@ -158,8 +159,13 @@ def _parameter(name: str, field: FieldInfo, *, positional: bool = False) -> insp
         if positional
         else typer.Option(flag, help=text, show_default=False)
     )
+    # Without a default, a missing word is an error of usage that the command line tells itself.
+    is_needed = positional and field.is_required()
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, info]
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if is_needed else None,
+        annotation=Annotated[kind if is_needed else kind | None, info],
     )
 
 
@@ -230,7 +236,7 @@ def _reports(verb: str, given: Mapping[str, Any], options: Mapping[str, Any]) ->
 
     module = _module(verb)
     wanted = inspect.signature(module.run).parameters
-    target: Any = options["farm"]
+    target: Any = options.get("farm", Path())
     if "workspace" in wanted:
         target = Workspace(target)
         pipeline.check_settings(target)

@@ -1,7 +1,7 @@
-"""Copy labels or samples out, for people and other tools.
+"""Copy labels, samples or models out, for people, other tools and devices.
 
-Reads: labels, frames, datasets/<name>/<version>, shards
-Writes: OUT: a CSV of labels, class folders, or TFRecord files
+Reads: labels, frames, datasets/<name>/<version>, shards, models/<name>/<version>
+Writes: OUT: a CSV of labels, class folders, TFRecord files or a model; models/<name>/<version>/onnx
 """
 
 from __future__ import annotations
@@ -51,10 +51,14 @@ _CURRENT = (
 class Config(Settings):
     """What to copy and where to."""
 
-    what: Literal["labels", "folders", "tfrecord"] = Field(
-        description="A CSV of labels, class folders of a dataset's samples, or TFRecord files."
+    what: Literal["labels", "folders", "tfrecord", "onnx", "edge"] = Field(
+        description="A CSV of labels, class folders of a dataset's samples, TFRecord files, a"
+        " model as ONNX, or all that a device needs to run it."
     )
-    out: str = Field(min_length=1, description="File, folder or bucket to write.")
+    out: str = Field(
+        default="",
+        description="File, folder or bucket to write; onnx: empty for the model's own folder only.",
+    )
     current: bool = Field(
         default=False,
         description="Labels: the current label of each sample instead of every label event.",
@@ -64,22 +68,43 @@ class Config(Settings):
         default=None, ge=1, description="Samples: version of the dataset; empty: the last one."
     )
     split: str = Field(default="", description="Samples: only this split; empty: all.")
+    model: str = Field(
+        default="classifier",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        description="Model: its name.",
+    )
+    model_version: str = Field(
+        default="champion", description="Model: champion, challenger or a number."
+    )
+    precision: list[Literal["fp32", "fp16", "int8"]] = Field(
+        default=["fp32", "fp16", "int8"], description="Model: which files; fp32 is always made."
+    )
+    tracking_uri: str = Field(
+        default="",
+        description="Model: MLflow server; empty: MLFLOW_TRACKING_URI, else a file in runs/.",
+    )
 
 
 def run(workspace: Workspace, config: Config) -> int:
-    """Copy labels or samples; a killed copy continues, a finished one stays as it is.
+    """Copy labels, samples or a model; a killed copy continues, a finished one stays as it is.
 
     Args:
         workspace: What is copied from.
         config: What and where to.
 
     Returns:
-        How many rows or samples were written or were there already.
+        How many rows, samples or files of a model were written or were there already.
 
     Raises:
         NotReadyError: If there is no label or no dataset yet.
         ConfigError: If the place holds something else.
     """
+    if config.what in ("onnx", "edge"):
+        from besana.commands.model_export import export_registered
+
+        return export_registered(workspace, config)
+    if not config.out:
+        raise ConfigError(f"Where to write the {config.what} is missing.", "Give OUT.")
     if config.what == "labels":
         count = export_labels(workspace, Path(config.out), current=config.current)
     else:

@@ -1,0 +1,1 @@
+"""Serving: exported models behind HTTP and on devices, watched and swapped while they run."""

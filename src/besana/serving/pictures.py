@@ -1,0 +1,120 @@
+"""From a file to what a model takes: cut and scaled as `prepare` and the loader do, bit by bit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from besana.errors import CorruptDataError
+from besana.images.camera import Camera
+from besana.images.header import Limits, probe, refusal
+from besana.images.look import open_frame
+from besana.images.quality import measure
+from besana.images.resize import resize
+from besana.images.samples import EncodedSample, frame_samples
+
+#: JPEG quality of a sample: what `prepare` uses unless told.
+QUALITY = 90
+
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The regions of one frame, ready to be judged.
+
+    Attributes:
+        regions: Their names.
+        images: (regions, size, size, channels) uint8.
+        quality: Figures of the frame, as `clean` measures them; empty when nobody asked.
+    """
+
+    regions: list[str]
+    images: NDArray[np.uint8]
+    quality: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model takes.
+
+    Attributes:
+        sample_px: Shorter side of the samples it was trained on.
+        size_px: Height and width of its input.
+        channels: Bands of its input.
+    """
+
+    sample_px: int
+    size_px: int
+    channels: int
+
+
+def prepare(
+    files: Mapping[str, bytes],
+    camera: Camera,
+    wanted: Wanted,
+    limits: Limits,
+    *,
+    with_quality: bool = False,
+) -> Prepared:
+    """Undistort a frame, cut its regions and scale them, as for training.
+
+    A region is made into a JPEG in between, since that is what the model was trained on.
+
+    Args:
+        files: Band to the bytes of its file, the main band first.
+        camera: Lens and regions; one without any gives the whole picture as one region.
+        wanted: What the model takes.
+        limits: What a file may be.
+        with_quality: Measure the frame too.
+
+    Raises:
+        CorruptDataError: If a file is no picture, too large, or has other bands.
+    """
+    for data in files.values():
+        probe(data, limits)
+    samples, _ = frame_samples(files, camera, size_px=wanted.sample_px, quality=QUALITY)
+    if not samples:
+        raise refusal("no_region_inside", "a frame that shows no region of its camera")
+    images = np.stack([sample_pixels(sample, wanted) for sample in samples])
+    quality: dict[str, Any] = {}
+    if with_quality:
+        found = measure(open_frame(files, camera, limits).pixels)
+        quality = {name: _rounded(value) for name, value in vars(found).items()}
+    return Prepared([sample.region for sample in samples], images, quality)
+
+
+def sample_pixels(sample: EncodedSample, wanted: Wanted) -> NDArray[np.uint8]:
+    """Decode and scale one region, (size, size, channels), as the loader does.
+
+    Raises:
+        CorruptDataError: If it has other bands than the model takes.
+    """
+    from besana.shards.decoding import convert, decode, is_jpeg, jpeg_scale
+
+    target = (wanted.size_px, wanted.size_px)
+    height, width = sample.height_px, sample.width_px
+    main = memoryview(sample.encoded.main)
+    scale = jpeg_scale(height, width, _WHOLE, target) if is_jpeg(main) else 1
+    parts = []
+    for payload in (main, *map(memoryview, sample.encoded.bands.values())):
+        pixels = convert(decode(payload, height, width, scale=scale), np.uint8)
+        parts.append(resize(pixels, target).reshape(*target, -1))
+    whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+    if whole.shape[2] == 1 and wanted.channels == 3:
+        whole = np.repeat(whole, 3, axis=2)
+    if whole.shape[2] != wanted.channels:
+        raise CorruptDataError(
+            f"The picture has {whole.shape[2]} bands, the model takes {wanted.channels}.",
+            "Send one file a band.",
+            "other_channels",
+        )
+    return np.ascontiguousarray(whole)
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
