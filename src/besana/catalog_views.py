@@ -15,19 +15,23 @@ COUNTED = {
 }
 
 # One vote an annotator: the latest event. The class with most votes is the label, a tie is said.
+# Who says two things at the same moment votes for both, so that somebody else has to decide.
 CURRENT_LABELS = """
 CREATE VIEW current_labels AS
 WITH latest AS (
-    SELECT frame_id, region, class_name, ROW_NUMBER() OVER (
-        PARTITION BY frame_id, region, annotator
-        ORDER BY labelled_at DESC, added_at DESC, id DESC) AS age
+    SELECT frame_id, region, class_name, annotator,
+        RANK() OVER (PARTITION BY frame_id, region, annotator
+                     ORDER BY labelled_at DESC, added_at DESC) AS age,
+        ROW_NUMBER() OVER (PARTITION BY frame_id, region, annotator
+                           ORDER BY labelled_at DESC, added_at DESC, id DESC) AS word
     FROM labels WHERE holds
 ), votes AS (
-    SELECT frame_id, region, class_name, COUNT(*) AS votes
+    SELECT frame_id, region, class_name, COUNT(DISTINCT annotator) AS votes,
+        SUM(CASE WHEN word = 1 THEN 1 ELSE 0 END) AS voters
     FROM latest WHERE age = 1 GROUP BY frame_id, region, class_name
 ), placed AS (
     SELECT frame_id, region, class_name, votes,
-        SUM(votes) OVER (PARTITION BY frame_id, region) AS voters,
+        SUM(voters) OVER (PARTITION BY frame_id, region) AS voters,
         LEAD(votes) OVER (PARTITION BY frame_id, region
                           ORDER BY votes DESC, class_name) AS next_votes,
         ROW_NUMBER() OVER (PARTITION BY frame_id, region
@@ -43,18 +47,19 @@ FROM placed WHERE place = 1
 CURRENT_CLASS_LABELS = """
 CREATE VIEW current_class_labels AS
 WITH latest AS (
-    SELECT frame_id, region, class_name, holds, ROW_NUMBER() OVER (
-        PARTITION BY frame_id, region, class_name, annotator
-        ORDER BY labelled_at DESC, added_at DESC, id DESC) AS age
+    SELECT frame_id, region, class_name, annotator, holds,
+        RANK() OVER (PARTITION BY frame_id, region, class_name, annotator
+                     ORDER BY labelled_at DESC, added_at DESC) AS age
     FROM labels
 ), votes AS (
-    SELECT frame_id, region, class_name, COUNT(*) AS voters,
-        SUM(CASE WHEN holds THEN 1 ELSE 0 END) AS votes
+    SELECT frame_id, region, class_name, COUNT(DISTINCT annotator) AS voters,
+        COUNT(DISTINCT CASE WHEN holds THEN annotator END) AS votes,
+        COUNT(DISTINCT CASE WHEN holds THEN NULL ELSE annotator END) AS against
     FROM latest WHERE age = 1 GROUP BY frame_id, region, class_name
 )
-SELECT frame_id, region, class_name, 2 * votes > voters AS holds,
+SELECT frame_id, region, class_name, votes > against AS holds,
     CAST(votes AS INTEGER) AS votes, CAST(voters AS INTEGER) AS voters,
-    2 * votes = voters AS tied
+    votes = against AS tied
 FROM votes
 """
 

@@ -120,3 +120,30 @@ def test_words_without_a_time_are_new_only_when_they_differ(tmp_path: Path) -> N
         by_class[row.class_name] += 1
     assert by_class == {"cow": 2, "hay": 1}
     catalog.close()
+
+
+def test_two_words_of_one_moment_are_a_tie_until_somebody_decides(tmp_path: Path) -> None:
+    catalog = empty_catalog(tmp_path)
+    said = [
+        Event("f1", "all", name, True, "ana", "csv", labelled_at=START) for name in ("cow", "hay")
+    ]
+    add_events(catalog, said, now=START)
+    single, _ = views(catalog)
+    assert single == {("f1", "all", "cow", 1, 1, True)}
+    add_events(catalog, [Event("f1", "all", "hay", True, "eva", "csv", START)], now=START)
+    single, _ = views(catalog)
+    assert single == {("f1", "all", "hay", 2, 2, False)}
+    later = START + dt.timedelta(minutes=1)
+    add_events(catalog, [Event("f1", "all", "cow", True, "ana", "csv", later)], now=START)
+    single, _ = views(catalog)
+    assert single == {("f1", "all", "cow", 1, 2, True)}
+    catalog.close()
+
+
+def test_yes_and_no_of_one_moment_are_a_tie(tmp_path: Path) -> None:
+    catalog = empty_catalog(tmp_path)
+    said = [Event("f1", "all", "cow", holds, "ana", "csv", START) for holds in (True, False)]
+    add_events(catalog, said, now=START)
+    _, multi = views(catalog)
+    assert multi == {("f1", "all", "cow", False, 1, 1, True)}
+    catalog.close()

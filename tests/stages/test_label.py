@@ -389,9 +389,12 @@ def test_ties_contradictions_and_agreement_are_reported(farm: Workspace, tmp_pat
     report = run(farm, file)
 
     assert report.facts["label_events"] == 6
-    assert report.facts["samples_tied"] == 1
+    assert report.facts["samples_tied"] == 2
     assert report.facts["contradictions"] == 1
-    assert table(report, "Tied samples") == [("default/b-1/all", "cow, empty")]
+    assert table(report, "Tied samples") == [
+        ("barn/f-1/bed-1", "cow, empty"),
+        ("default/b-1/all", "cow, empty"),
+    ]
     assert table(report, "Contradictions") == [("barn/f-1/bed-1", "ana", "cow, empty")]
     assert table(report, "Labels by annotator") == [("ana", 4), ("eva", 2)]
     assert table(report, "Agreement of annotators") == [("ana", "eva", 2, 0.5, 0.0)]

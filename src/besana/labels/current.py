@@ -1,7 +1,8 @@
 """The current label in Python, sample by sample: what the catalog's views say, word for word.
 
-Of each annotator the latest event counts. The class with the most votes is the label; when
-another has as many, the sample is tied and a person has to review it.
+Of each annotator the latest event counts; one who says two things at the same moment votes for
+both. The class with the most votes is the label; when another has as many, the sample is tied and
+a person has to review it.
 """
 
 from __future__ import annotations
@@ -55,13 +56,14 @@ def current_label(events: Iterable[LabelRow]) -> CurrentLabel | None:
     Args:
         events: All events of one sample.
     """
-    votes = Counter(event.class_name for event in latest_words(events).values())
+    words = last_classes(events)
+    votes = Counter(name for classes in words.values() for name in classes)
     if not votes:
         return None
     ranked = sorted(votes.items(), key=lambda item: (-item[1], item[0]))
     class_name, most = ranked[0]
     tied = len(ranked) > 1 and ranked[1][1] == most
-    return CurrentLabel(class_name, True, most, votes.total(), tied)
+    return CurrentLabel(class_name, True, most, len(words), tied)
 
 
 def current_class_labels(events: Iterable[LabelRow]) -> dict[str, CurrentLabel]:
@@ -71,28 +73,44 @@ def current_class_labels(events: Iterable[LabelRow]) -> dict[str, CurrentLabel]:
         events: All events of one sample.
     """
     current = {}
-    for class_name, words in class_words(events).items():
-        votes, voters = sum(words.values()), len(words)
+    for class_name, words in last_answers(events).items():
+        votes = sum(True in said for said in words.values())
+        against = sum(False in said for said in words.values())
         current[class_name] = CurrentLabel(
-            class_name, 2 * votes > voters, votes, voters, 2 * votes == voters
+            class_name, votes > against, votes, len(words), votes == against
         )
     return current
 
 
-def latest_words(events: Iterable[LabelRow]) -> dict[str, LabelRow]:
-    """Return each annotator's latest event that says what a sample is."""
-    latest: dict[str, LabelRow] = {}
-    for event in sorted((event for event in events if event.holds), key=_age):
-        latest[event.annotator] = event
-    return latest
+def last_classes(events: Iterable[LabelRow]) -> dict[str, set[str]]:
+    """Return annotator -> what they last said a sample is; two who contradict themselves."""
+    return {
+        annotator: {event.class_name for event in last}
+        for annotator, last in _last(event for event in events if event.holds).items()
+    }
 
 
-def class_words(events: Iterable[LabelRow]) -> dict[str, dict[str, bool]]:
-    """Return class -> annotator -> whether the class holds, by each annotator's latest event."""
-    words: dict[str, dict[str, bool]] = {}
-    for event in sorted(events, key=_age):
-        words.setdefault(event.class_name, {})[event.annotator] = event.holds
-    return words
+def last_answers(events: Iterable[LabelRow]) -> dict[str, dict[str, set[bool]]]:
+    """Return class -> annotator -> whether they last said that it holds; or both."""
+    by_class: dict[str, list[LabelRow]] = {}
+    for event in events:
+        by_class.setdefault(event.class_name, []).append(event)
+    return {
+        class_name: {name: {event.holds for event in last} for name, last in _last(said).items()}
+        for class_name, said in by_class.items()
+    }
+
+
+def _last(events: Iterable[LabelRow]) -> dict[str, list[LabelRow]]:
+    """Return each annotator's latest events: several when they are of the same moment."""
+    last: dict[str, list[LabelRow]] = {}
+    for event in events:
+        known = last.get(event.annotator)
+        if known is None or _moment(event) > _moment(known[0]):
+            last[event.annotator] = [event]
+        elif _moment(event) == _moment(known[0]):
+            known.append(event)
+    return last
 
 
 def labelled_samples(catalog: Catalog) -> Iterator[list[sa.Row[Any]]]:
@@ -104,5 +122,5 @@ def labelled_samples(catalog: Catalog) -> Iterator[list[sa.Row[Any]]]:
         yield list(events)
 
 
-def _age(event: LabelRow) -> tuple[dt.datetime, dt.datetime, str]:
-    return event.labelled_at, event.added_at, event.id
+def _moment(event: LabelRow) -> tuple[dt.datetime, dt.datetime]:
+    return event.labelled_at, event.added_at

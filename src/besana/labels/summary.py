@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from besana.catalog import Catalog
 from besana.labels.agreement import Agreement
 from besana.labels.current import (
-    class_words,
     current_class_labels,
     current_label,
     labelled_samples,
-    latest_words,
+    last_answers,
+    last_classes,
 )
 from besana.workspace import Report, Table
 
@@ -60,11 +60,12 @@ class Summary:
         label = current_label(events)
         if label is None:
             return
-        words = {name: event.class_name for name, event in latest_words(events).items()}
+        said = last_classes(events)
+        words = {name: next(iter(classes)) for name, classes in said.items() if len(classes) == 1}
         self.samples += 1
         self.by_class[label.class_name] += 1
         if label.tied:
-            self._add_tie(events[0], ", ".join(sorted(set(words.values()))))
+            self._add_tie(events[0], ", ".join(sorted(set().union(*said.values()))))
         if len(words) > 1:
             self.agreement.add(words)
 
@@ -75,8 +76,9 @@ class Summary:
         tied = sorted(label.class_name for label in labels.values() if label.tied)
         if tied:
             self._add_tie(events[0], ", ".join(tied))
-        for class_name, words in class_words(events).items():
-            self.agreement.add({name: (class_name, holds) for name, holds in words.items()})
+        for class_name, words in last_answers(events).items():
+            clear = {name: next(iter(said)) for name, said in words.items() if len(said) == 1}
+            self.agreement.add({name: (class_name, holds) for name, holds in clear.items()})
 
     def _add_tie(self, event: sa.Row[Any], said: str) -> None:
         self.ties += 1
