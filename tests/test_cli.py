@@ -108,6 +108,12 @@ def test_a_word_that_is_not_among_the_choices_is_a_usage_error(call, farm):
     assert "heap" in err
 
 
+def test_a_missing_word_is_a_usage_error(call):
+    status, _, err = call("simulate")
+    assert status == 2
+    assert "KIND" in err
+
+
 def test_an_error_says_problem_and_hint_without_a_traceback(call, tmp_path):
     nowhere = tmp_path / "nowhere"
     status, out, err = call("status", nowhere)
@@ -139,8 +145,8 @@ def test_a_mistake_in_the_settings_stops_every_command_that_works(call, farm):
 
 def test_a_missing_argument_is_named(call, farm):
     status, _, err = call("sql", farm)
-    assert status == 1
-    assert "Setting 'query' is missing" in err
+    assert status == 2
+    assert "QUERY" in err
 
 
 def test_frames_in_quarantine_are_status_3(call, farm, tmp_path):
