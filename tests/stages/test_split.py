@@ -347,7 +347,9 @@ def test_split_by_a_column_drops_what_shares_a_block_with_test(farm: Farm) -> No
 tie = st.tuples(st.integers(0, 23), st.integers(0, 23))
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     pairs=st.lists(tie, max_size=8),
     values=st.lists(st.sampled_from(["", "", "", "a", "b"]), min_size=24, max_size=24),
