@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from besana.images.resize import _by_pillow, resize
+from besana.images.resize import _by_pillow, resize, resize_alone
 
 SIZES = [(240, 200), (280, 350), (400, 330), (500, 900), (100, 150), (1, 1), (3, 700)]
 
@@ -74,3 +75,25 @@ def test_resize_imports_no_torch() -> None:
         "assert (made == 7).all() and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_thread_that_resizes_alone_leaves_torch_to_the_others(torch: Any) -> None:
+    def number_of(prepare: Any) -> int:
+        found: list[int] = []
+
+        def look() -> None:
+            prepare()
+            found.append(torch.get_num_threads())
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        return found[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert [number_of(resize_alone) for _ in range(2)] == [1, 1]
+        assert number_of(lambda: None) == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

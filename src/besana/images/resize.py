@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[Any]
+
+_HERE, _LOCK = threading.local(), threading.Lock()
 
 
 def resize(pixels: Pixels, size: tuple[int, int], out: Pixels | None = None) -> Pixels:
@@ -38,6 +41,24 @@ def _imported_torch() -> Any:
     """Give torch where someone has imported it to the end: it is never imported for a resize."""
     torch = sys.modules.get("torch")
     return None if getattr(getattr(torch, "__spec__", None), "_initializing", True) else torch
+
+
+def resize_alone() -> None:
+    """Keep torch from sharing out the work of this thread among others, from now on.
+
+    For threads that resize all the time, as many as there are processors: torch would start
+    as many again for each of them. Other threads, also later ones, keep torch's number.
+    """
+    torch = _imported_torch()
+    if torch is None or getattr(_HERE, "is_alone", False):
+        return
+    with _LOCK:
+        number = torch.get_num_threads()
+        torch.set_num_threads(1)  # of this thread, and of all that start from now on,
+        other = threading.Thread(target=torch.set_num_threads, args=(number,))
+        other.start()  # which a thread that has no further use takes back
+        other.join()
+    _HERE.is_alone = True
 
 
 def _by_torch(torch: Any, pixels: Pixels, out: Pixels) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from besana.errors import CorruptDataError, StorageError
+from besana.images.resize import resize_alone
 from besana.shards.augment import Augment, Changes, draw_changes
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.normal import Normal
@@ -206,6 +207,7 @@ class Pass:
 
     def _fill(self, job: _Job, rows: range) -> Costs:
         """Fill some pictures of a batch, in a thread."""
+        resize_alone()
         costs = Costs()
         scratch = self._crew.idle.pop()
         try:
