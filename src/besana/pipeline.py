@@ -8,13 +8,15 @@ from types import ModuleType
 from typing import Any
 
 from besana.config import Settings, check_keys, parse
+from besana.costs.bills import billing
+from besana.costs.settings import CostSettings
 from besana.engines import Engine
 from besana.errors import ConfigError
 from besana.stages import STAGES
 from besana.workspace import EngineSettings, Report, Workspace
 
 # Tables of besana.toml that belong to no stage.
-OTHER_TABLES = ("cameras", "bands", "engine")
+OTHER_TABLES = ("cameras", "bands", "engine", "costs")
 
 
 def stage(name: str) -> ModuleType:
@@ -56,6 +58,7 @@ def check_settings(workspace: Workspace) -> None:
         if name in workspace.tables:
             workspace.settings(name, stage(name).Config)
     workspace.settings("engine", EngineSettings)
+    workspace.settings("costs", CostSettings)
     _ = workspace.cameras, workspace.bands
 
 
@@ -79,7 +82,7 @@ def run_stage(
     overrides: Mapping[str, Any] | None = None,
     engine: Engine | None = None,
 ) -> Report:
-    """Run one stage.
+    """Run one stage, within the budget, and write its bill.
 
     Args:
         workspace: Where it reads and writes.
@@ -88,10 +91,12 @@ def run_stage(
         engine: Where the work runs; None means what `[engine]` says.
 
     Raises:
-        BesanaError: What the stage raises.
+        BesanaError: What the stage raises, or that it would pass the budget.
     """
     config = stage_settings(workspace, name, overrides or {})
-    report: Report = stage(name).run(workspace, config, engine or workspace.open_engine())
+    with billing(workspace, name, config) as bill:
+        report: Report = stage(name).run(workspace, config, engine or workspace.open_engine())
+        bill.counts_in = report.counts_in
     return report
 
 

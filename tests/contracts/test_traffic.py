@@ -104,8 +104,7 @@ def test_the_one_who_watches_can_stop_the_spending(bucket):
     METER.watch = watch
     try:
         with server_log() as log, pytest.raises(BesanaError, match="Enough"):
-            for number in range(10):
-                bucket.write(str(number), b"")
+            write_all("0123456789", bucket)
     finally:
         METER.watch = None
     assert log.traffic == Traffic(puts=3)

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from besana import pipeline
 from besana.config import Settings
+from besana.costs.settings import CostSettings
 from besana.errors import ConfigError
 from besana.stages import STAGES
 from besana.workspace import SETTINGS_FILE, EngineSettings, Workspace, WorkspaceSettings
@@ -70,6 +71,7 @@ def settings_text() -> str:
         _fields(WorkspaceSettings),
         _CAMERAS,
         f"# [engine]\n{_fields(EngineSettings)}",
+        f"# What things cost, and how much they may.\n# [costs]\n{_fields(CostSettings)}",
     ]
     for name, summary in STAGES.items():
         parts.append(f"# {summary}\n# [{name}]\n{_fields(pipeline.stage(name).Config)}")

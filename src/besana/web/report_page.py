@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from besana.costs.bills import current_bill
 from besana.errors import BesanaError
 from besana.storage import open_storage
 from besana.web.memory import PeakMemory
@@ -52,6 +53,9 @@ def open_report(
     yield report
     report.seconds = time.perf_counter() - started
     report.peak_memory_bytes = max(report.peak_memory_bytes, memory.read_bytes())
+    bill = current_bill()
+    if bill is not None and bill.stage == stage:
+        bill.show(report)
     check_counts(report)
     failure = _failure(report, max_dropped_share)
     write_report(workspace, report, config, failure=str(failure) if failure else "")

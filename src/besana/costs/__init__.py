@@ -1,0 +1,1 @@
+"""What the way costs: price book, plan, and the bill beside the plan."""

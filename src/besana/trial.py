@@ -1,0 +1,202 @@
+"""The stages on a few of a farm's own frames, in a workspace of their own, timed."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from besana import catalog as tables
+from besana import pipeline
+from besana.costs.bills import write_line
+from besana.costs.paces import machine_name
+from besana.costs.stages import observed_items, speed_key
+from besana.engines import Engine
+from besana.errors import BesanaError
+from besana.labels.events import Event, event_row
+from besana.storage import Storage, read_original
+from besana.traffic import METER, Traffic
+from besana.workspace import Workspace
+
+_SIZES = (8, 40)
+_FEWEST_SAMPLES = 16
+_PROBE_BYTES = 4_000_000
+
+
+def measure(workspace: Workspace, engine: Engine, budget_s: float) -> list[str]:
+    """Walk a few frames through the stages and note how long each took.
+
+    Nothing in the workspace changes but its ledger of bills, which gets lines marked as a trial.
+
+    Args:
+        workspace: The farm whose frames and settings are tried.
+        engine: Where the work runs, as it would for the whole.
+        budget_s: Seconds after which no further trial is begun.
+
+    Returns:
+        What could not be tried and why.
+    """
+    ends = time.monotonic() + budget_s
+    notes: list[str] = []
+    with tempfile.TemporaryDirectory(dir=workspace.temporary) as folder:
+        trial = _copy(workspace, Path(folder))
+        with contextlib.closing(trial.catalog):
+            frames = _frames(workspace)
+            for number, size in enumerate(_SIZES):
+                rows = list(itertools.islice(frames, size))
+                if not rows or notes or time.monotonic() > ends:
+                    break
+                _walk_frames(workspace, trial, rows, engine)
+                notes += _try(lambda n=number: _learn(workspace, trial, engine, n))
+    return notes
+
+
+def measure_store(store: Storage) -> Mapping[str, float]:
+    """Time a few small and one larger object to and from the store; they are removed again.
+
+    Returns:
+        `request_s` for a small object, `write_bytes_per_s` and `read_bytes_per_s`.
+    """
+    key = f".besana-trial-{time.time_ns()}"
+    started = time.perf_counter()
+    for _ in range(4):
+        store.write(key, b"besana")
+        store.read(key)
+    request_s = (time.perf_counter() - started) / 8
+    data = bytes(_PROBE_BYTES)
+    started = time.perf_counter()
+    store.write(key, data)
+    written_s, started = time.perf_counter() - started, time.perf_counter()
+    store.read(key)
+    read_s = time.perf_counter() - started
+    store.delete(key)
+    return {
+        "request_s": request_s,
+        "write_bytes_per_s": len(data) / written_s,
+        "read_bytes_per_s": len(data) / read_s,
+    }
+
+
+def _copy(workspace: Workspace, folder: Path) -> Workspace:
+    """Make a workspace with the same settings, but with catalog and bytes of its own."""
+    trial = Workspace.create(folder / "trial")
+    trial.tables = {
+        name: values
+        for name, values in workspace.tables.items()
+        if isinstance(values, dict) and name not in ("cameras", "costs")
+    }
+    trial.cameras = workspace.cameras  # their lens files lie beside the farm's settings
+    return trial
+
+
+def _frames(workspace: Workspace) -> Iterator[Mapping[str, Any]]:
+    """Take frames of all cameras in turn, spread over time, without refused ones."""
+    frames, issues = tables.frames.c, tables.issues.c
+    refused = sa.exists().where(issues.frame_id == frames.id, issues.blocks)
+    most = sum(_SIZES)
+    each: list[Sequence[Any]] = []
+    for camera, count in workspace.catalog.counted(tables.frames).items():
+        select = sa.select(tables.frames).where(frames.camera == camera, ~refused)
+        step = max(count // most, 1)
+        found = workspace.catalog.rows(select.order_by(frames.id).limit(min(count, 20 * most)))
+        each.append(found[:: min(step, 20)][:most])
+    for turn in itertools.zip_longest(*each):
+        yield from (dict(row._mapping) for row in turn if row is not None)
+
+
+def _walk_frames(
+    workspace: Workspace, trial: Workspace, rows: Sequence[Mapping[str, Any]], engine: Engine
+) -> None:
+    started, before = time.monotonic(), METER.total
+    for row in rows:
+        for band in row["bands"]:
+            key = band["key"]
+            if not key.startswith("file://"):
+                trial.frames.write(key, read_original(workspace.frames, key))
+    trial.catalog.insert(tables.frames, rows)
+    _note(workspace, "collect", "", len(rows), time.monotonic() - started, before)
+    for stage in ("clean", "prepare"):
+        _time(workspace, trial, stage, {}, engine)
+
+
+def _time(
+    noted: Workspace | None,
+    trial: Workspace,
+    stage: str,
+    overrides: Mapping[str, Any],
+    engine: Engine,
+) -> None:
+    config = pipeline.stage_settings(trial, stage, {**overrides, **_lenient(stage)})
+    started, before = time.monotonic(), METER.total
+    report = pipeline.stage(stage).run(trial, config, engine)
+    seconds, items = time.monotonic() - started, observed_items(stage, report.counts_in, config)
+    if noted is not None:
+        _note(noted, stage, speed_key(stage, config), items, seconds, before)
+
+
+def _lenient(stage: str) -> dict[str, Any]:
+    return {"max_dropped_share": 1.0} if stage in ("clean", "prepare") else {}
+
+
+def _learn(workspace: Workspace, trial: Workspace, engine: Engine, number: int) -> None:
+    """Train on the samples so far with made-up labels.
+
+    The second time there are more of them, so that start and item can be told apart. Before the
+    first time one training goes unnoted: it loads libraries and makes the tracking database.
+    """
+    sample = tables.samples.c
+    rows = trial.catalog.rows(sa.select(sample.frame_id, sample.region).order_by(sample.frame_id))
+    if len(rows) < _FEWEST_SAMPLES:
+        raise BesanaError(f"{len(rows)} samples are too few to try training.")
+    now = dt.datetime.now(dt.UTC)
+    events = [
+        Event(row.frame_id, row.region, f"class-{n % 2}", True, "trial", "trial")
+        for n, row in enumerate(rows)
+    ]
+    trial.catalog.insert(tables.labels, [event_row(event, now) for event in events])
+    _time(None, trial, "split", {"method": "fractions"}, engine)
+    for noted in (None, workspace) if number == 0 else (workspace,):
+        # Random weights cost as much as trained ones, and nothing is fetched.
+        settings: dict[str, Any] = {"weights": "random", "seed": number + bool(noted)}
+        if pipeline.stage_settings(trial, "train", {}).strategy != "probe":  # type: ignore[attr-defined]
+            settings["epochs"] = 1 + number
+        shutil.rmtree(trial.path / "embeddings", ignore_errors=True)
+        _time(noted, trial, "train", settings, engine)
+
+
+def _try(action: Any) -> list[str]:
+    try:
+        action()
+    except BesanaError as error:
+        return [error.problem]
+    return []
+
+
+def _note(
+    workspace: Workspace, stage: str, key: str, items: int, seconds: float, before: Traffic
+) -> None:
+    write_line(
+        workspace,
+        {
+            "stage": stage,
+            "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "machine": machine_name(),
+            "key": key,
+            "items": items,
+            "seconds": round(seconds, 3),
+            "traffic": (METER.total - before).record(),
+            "money": {"low": 0.0, "likely": 0.0, "high": 0.0},
+            "currency": "",
+            "failed": False,
+            "trial": True,
+            "planned": None,
+        },
+    )
