@@ -27,6 +27,7 @@ ACCURACY, MEASURED, APPEARANCE, CONFIDENCE, FRAMES = (
     *("estimated_accuracy", "measured_accuracy", "appearance", "confidence", "frames_share"),
 )
 SHARE = "share:"
+UNKNOWN_CAMERA = "unknown_camera"
 
 # Changes of a share or of confidence that do not matter, for a camera and for one region.
 _SHARE_MATTERS = (0.12, 0.2)

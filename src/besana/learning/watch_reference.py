@@ -70,7 +70,7 @@ def reference_of(workspace: Workspace, learnt: Learnt, camera: str) -> Reference
     regions = _names(manifest, "region", mine)
     said = _said_of(learnt, mine)
     looks = _looks_of(learnt, mine, local, regions)
-    streams = _streams(unit, slot_of(local, BLOCK_HOURS), regions, said, looks)
+    streams = streams_of(unit, slot_of(local, BLOCK_HOURS), regions, said, looks)
     frames = _frames_of(workspace, camera, zone, at_s, local, days=days)
     until = dt.datetime.fromtimestamp(int(at_s.max()), dt.UTC)
     nothing = add_up(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 1)), slots=SLOTS)
@@ -122,13 +122,22 @@ def _frames_of(
     return add_up(unit, slot_of(own, BLOCK_HOURS), frames.figures[chosen], slots=SLOTS)
 
 
-def _streams(
+def streams_of(
     unit: NDArray[np.int64],
     slot: NDArray[np.int64],
     regions: NDArray[np.str_],
     said: Floats,
     looks: Floats | None,
 ) -> dict[str, Stream]:
+    """Add up samples by stream, unit and slot.
+
+    Args:
+        unit: (n,) unit of each sample: its day, or its hour.
+        slot: (n,) hour of the day.
+        regions: (n,) names.
+        said: (n, classes + 2) `Words.said`.
+        looks: (n, features) random features; None without.
+    """
     names = sorted(set(regions.tolist()))
     chosen = {CAMERA: np.ones(len(regions), np.bool_)}
     if len(names) > 1:
@@ -185,7 +194,7 @@ def seen_since(
         local = local_seconds(page.at_s, zone)
         hour, slot = local // 3600, slot_of(local, BLOCK_HOURS)
         said, looks = learnt.words.said(page.probability), _page_looks(learnt, page, local)
-        parts.append(_streams(hour, slot, page.region, said, looks))
+        parts.append(streams_of(hour, slot, page.region, said, looks))
         right.append(add_up(hour, slot, _rightness(learnt, page)[:, None], slots=SLOTS))
         read += len(page)
         advance(len(page))

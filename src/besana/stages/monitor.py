@@ -6,13 +6,35 @@ Writes: drift, reports/monitor.prom
 
 from __future__ import annotations
 
-from typing import Literal
+import datetime as dt
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from besana import catalog as tables
 from besana.config import Settings
+from besana.engines import Engine
+from besana.errors import ConfigError, NotReadyError, StorageError
+from besana.progress import track
+from besana.storage import Folder
+from besana.web.alerts import Mail, post, prometheus_text, send_mail
+from besana.web.report_page import open_report
+from besana.workspace import Report, Text, Workspace
+
+if TYPE_CHECKING:
+    from besana.learning.watch import Finding
+    from besana.learning.watch_learnt import Learnt
+    from besana.learning.watch_reference import Reference
+    from besana.registry import Version
 
 EXAMPLE = "besana monitor farm --webhook https://example.org/hooks/barn"
+
+_HOUR = dt.timedelta(hours=1)
+_PROMETHEUS = "monitor.prom"
 
 
 class Config(Settings):
@@ -38,3 +60,294 @@ class Config(Settings):
         le=100,
         description="False alarms a camera and month that all looks together may cost.",
     )
+    max_drop_share: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Estimated loss of accuracy from which on it counts as a change.",
+    )
+    embeddings: bool = Field(
+        default=True, description="Also compare what samples look like to the model."
+    )
+    remind_days: int = Field(
+        default=7, ge=1, le=365, description="Days until people are told again of the same change."
+    )
+    webhook: str = Field(default="", description="Address that takes alerts as JSON; empty: none.")
+    mail_to: list[str] = Field(default=[], description="Addresses that get alerts as e-mail.")
+    mail_from: str = Field(default="", description="Address that alerts come from.")
+    smtp_server: str = Field(default="", description="Mail server, as mail.example.org:587.")
+    smtp_user: str = Field(
+        default="",
+        description="Name to log in with; the password is in BESANA_SMTP_PASSWORD; empty: none.",
+    )
+    smtp_security: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="How the way to the mail server is kept secret."
+    )
+    pictures: int = Field(
+        default=6, ge=0, le=48, description="Pictures of each kind to show of a changed camera."
+    )
+    batch_size: int = Field(default=32, ge=1, description="Samples embedded at a time.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where to compute; auto: a GPU when there is one."
+    )
+    threads: int = Field(default=0, ge=0, le=256, description="Threads; 0: one a core.")
+    tracking_uri: str = Field(
+        default="",
+        description="MLflow server; empty: MLFLOW_TRACKING_URI, else a file in runs/.",
+    )
+
+
+def run(workspace: Workspace, config: Config | None = None, engine: Engine | None = None) -> Report:
+    """Take every look that is due at every camera, and tell people what is new.
+
+    Looks end at full hours of the camera's clock and are taken once; the first one ends a window
+    after the last sample of the model's dataset. So running it again finds nothing to do.
+
+    Args:
+        workspace: Where the predictions are.
+        config: Settings; None means those of the workspace.
+        engine: Not needed; here as in every stage.
+
+    Raises:
+        NotReadyError: If no such model version is registered, or it has predicted nothing.
+        ConfigError: If alerts are wanted by e-mail but nobody says how.
+    """
+    config = config or workspace.settings("monitor", Config)
+    _check_mail(config)
+    from besana.catalog_watch import create_tables
+    from besana.registry import open_registry
+
+    create_tables(workspace.catalog)
+    version = open_registry(workspace, config.tracking_uri).version(config.model, config.version)
+    with open_report(workspace, "monitor", config) as report:
+        report.fact("model", f"{version.model}/{version.number}")
+        report.fact("dataset", version.tags.get("dataset", ""))
+        _watch(workspace, config, version, report)
+        _tell(workspace, config, version, report)
+        _show(workspace, config, version, report)
+    return report
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at one camera that is due."""
+
+    camera: str
+    start_at: dt.datetime
+    end_at: dt.datetime
+    start_hour: int
+    end_hour: int
+
+
+def _check_mail(config: Config) -> None:
+    if config.mail_to and not (config.mail_from and config.smtp_server):
+        raise ConfigError(
+            "mail_to in [monitor] has no mail_from or smtp_server beside it.",
+            "Say where e-mails come from and who carries them.",
+        )
+
+
+def _watch(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
+    """Look at every camera; the model is loaded only when a look is due."""
+    due = {
+        camera: looks
+        for camera in sorted(workspace.catalog.counted(tables.frames))
+        if (looks := list(_due(workspace, config, version, camera)))
+    }
+    report.fact("looks", sum(map(len, due.values())))
+    if not due:
+        return
+    learnt = _learn(workspace, config, version)
+    with track("monitor", sum(map(len, due.values()))) as advance:
+        for camera, looks in due.items():
+            _watch_camera(workspace, config, learnt, camera, looks, report)
+            advance(len(looks))
+
+
+def _due(workspace: Workspace, config: Config, version: Version, camera: str) -> Iterator[_Look]:
+    """List the looks at a camera that can be taken now and have not been."""
+    from besana.learning.watch_rows import last_frame_at
+    from besana.learning.watch_state import last_look_at
+
+    last = last_frame_at(workspace.catalog, camera)
+    trained_until = _trained_until(workspace, version, camera)
+    if last is None or trained_until is None:
+        return
+    settings = workspace.camera(camera)
+    zone = ZoneInfo(settings.time_zone)
+    now = last + dt.timedelta(seconds=settings.frame_interval_s)
+    newest = _hour(now, zone) // config.every_hours * config.every_hours
+    known = last_look_at(workspace.catalog, version.model, version.number, camera)
+    first = _hour(trained_until, zone) + config.window_hours + 1
+    if known is not None:
+        first = max(first, _hour(known, zone) + 1)
+    first = -(-first // config.every_hours) * config.every_hours
+    for end in range(first, newest + 1, config.every_hours):
+        start = end - config.window_hours
+        yield _Look(camera, _time(start, zone), _time(end, zone), start, end)
+
+
+def _hour(at: dt.datetime, zone: ZoneInfo) -> int:
+    """Count the full hours of the local clock since 1970."""
+    local = at.astimezone(zone).replace(tzinfo=dt.UTC)
+    return int(local.timestamp()) // 3600
+
+
+def _time(hour: int, zone: ZoneInfo) -> dt.datetime:
+    """Give the moment at which the local clock shows an hour since 1970."""
+    local = dt.datetime.fromtimestamp(hour * 3600, dt.UTC).replace(tzinfo=zone)
+    return local.astimezone(dt.UTC)
+
+
+def _trained_until(workspace: Workspace, version: Version, camera: str) -> dt.datetime | None:
+    """Tell when a camera's last sample of the model's dataset was taken.
+
+    A camera that the dataset does not know is watched from its first frame on.
+    """
+    import numpy as np
+    import sqlalchemy as sa
+
+    from besana.learning.watch_learnt import is_of
+
+    manifest = _dataset(workspace, version).manifest()
+    at: Any = manifest.column("captured_at")
+    mine = at[is_of(manifest, "camera", camera) & ~np.isnat(at)]
+    if len(mine):
+        seconds = int(mine.max().astype("datetime64[s]").astype(np.int64))
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+    f = tables.frames.c
+    first = workspace.catalog.scalar(
+        sa.select(sa.func.min(f.captured_at)).where(f.camera == camera)
+    )
+    return first if isinstance(first, dt.datetime) else None
+
+
+def _dataset(workspace: Workspace, version: Version) -> Any:
+    from besana.shards.datasets import open_dataset
+
+    name, _, number = version.tags.get("dataset", "").partition("/")
+    if not number.isdecimal():
+        raise NotReadyError(
+            f"Version {version.number} of '{version.model}' does not say what it was trained on.",
+            "Run: besana register",
+        )
+    return open_dataset(workspace, name, int(number))
+
+
+def _learn(workspace: Workspace, config: Config, version: Version) -> Learnt:
+    import torch
+
+    from besana.learning.watch_learnt import learn
+    from besana.models.model import load_model
+    from besana.shards.memory import usable_processors
+
+    torch.set_num_threads(config.threads or usable_processors())
+    folder = workspace.models.below(f"{version.model}/{version.number}")
+    return learn(
+        workspace,
+        load_model(folder, device=config.device),
+        version.model,
+        version.number,
+        _dataset(workspace, version),
+        with_looks=config.embeddings,
+        batch_size=config.batch_size,
+    )
+
+
+def _watch_camera(
+    workspace: Workspace,
+    config: Config,
+    learnt: Learnt,
+    camera: str,
+    looks: Sequence[_Look],
+    report: Report,
+) -> None:
+    from besana.learning.watch_reference import reference_of, seen_since
+    from besana.learning.watch_rows import count_samples
+    from besana.learning.watch_state import store_look
+
+    start_at, end_at = looks[0].start_at, looks[-1].end_at
+    seen, read = seen_since(workspace, learnt, camera, start_at, end_at)
+    there = count_samples(workspace.catalog, camera, start_at, end_at)
+    report.count_in(max(there, read))
+    report.count_out(read)
+    report.drop("no_prediction", max(there - read, 0))
+    reference = reference_of(workspace, learnt, camera)
+    ruler = learnt.ruler(camera)
+    for one in looks:
+        findings = _findings(reference, seen.between(one.start_hour, one.end_hour), ruler, config)
+        window = (one.start_at, one.end_at)
+        store_look(workspace.catalog, learnt.model, learnt.version, camera, window, findings)
+
+
+def _findings(
+    reference: Reference | None, window: Any, ruler: Any, config: Config
+) -> list[Finding]:
+    from besana.learning.watch import CAMERA, UNKNOWN_CAMERA, Finding, Terms, look
+
+    if reference is None:
+        samples = window.streams[CAMERA].said.samples if CAMERA in window.streams else 0
+        return [Finding(CAMERA, UNKNOWN_CAMERA, samples, 0.0, 1.0, state="drift")]
+    terms = Terms(
+        config.window_hours,
+        config.every_hours,
+        config.false_alarms_per_month,
+        config.max_drop_share,
+        reference.days,
+    )
+    return list(look(reference.seen, window, ruler, terms))
+
+
+def _tell(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
+    """Send what is new; what nobody took is tried again, and is on the page all the same."""
+    from besana.learning.watch_state import mark_alerted, untold
+
+    news = untold(workspace.catalog, version.model, version.number, config.remind_days)
+    report.fact("new_changes", len(news))
+    if not news:
+        return
+    refused = 0
+    for way in _ways(workspace, config, version, news):
+        try:
+            way()
+        except StorageError as error:
+            refused += 1
+            report.add(Text("An alert did not get through", str(error)))
+    report.fact("alerts_refused", refused)
+    if not refused:
+        mark_alerted(workspace.catalog, news)
+
+
+def _ways(
+    workspace: Workspace, config: Config, version: Version, news: Sequence[Any]
+) -> Iterator[Callable[[], None]]:
+    """Give what sends an alert, one a way that the settings ask for."""
+    from besana.web.monitor_page import alert_message
+
+    message = alert_message(workspace.name, f"{version.model}/{version.number}", news)
+    if config.webhook:
+        yield partial(post, config.webhook, message)
+    if config.mail_to:
+        mail = Mail(
+            config.smtp_server,
+            config.mail_from,
+            config.mail_to,
+            config.smtp_user,
+            config.smtp_security,
+        )
+        yield partial(send_mail, mail, message["title"], message["text"])
+
+
+def _show(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
+    from besana.learning.watch_state import latest_rows
+    from besana.web.monitor_page import gauges, monitor_sections
+
+    rows = latest_rows(workspace.catalog, version.model, version.number)
+    report.fact("changes", sum(row.state == "drift" for row in rows))
+    for section in monitor_sections(
+        workspace, version.model, version.number, rows, config.pictures
+    ):
+        report.add(section)
+    text = prometheus_text(gauges(workspace.name, rows))
+    Folder(workspace.reports).write(_PROMETHEUS, text.encode())
+    report.files[_PROMETHEUS] = workspace.reports / _PROMETHEUS

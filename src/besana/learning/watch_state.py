@@ -1,0 +1,170 @@
+"""What the watch has found, as rows: written look by look, read for alerts, pages and status."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+from math import isnan
+from typing import Any
+
+import sqlalchemy as sa
+
+from besana.catalog import Catalog
+from besana.catalog_watch import create_tables, drift, has_tables
+from besana.learning.watch import ACCURACY, CAMERA, Finding
+
+
+def last_look_at(catalog: Catalog, model: str, version: int, camera: str) -> dt.datetime | None:
+    """Tell until when a camera has been looked at for a model version; None when never."""
+    d = drift.c
+    select = sa.select(sa.func.max(d.window_end)).where(
+        d.model == model, d.version == version, d.camera == camera
+    )
+    found = catalog.scalar(select)
+    return found if isinstance(found, dt.datetime) else None
+
+
+def untold(catalog: Catalog, model: str, version: int, remind_days: int) -> list[sa.Row[Any]]:
+    """List changes that people have to be told of: new ones, and those told long ago.
+
+    A change that goes on is one change, however many looks find it.
+    """
+    d, remind = drift.c, dt.timedelta(days=remind_days)
+    own = (d.model == model, d.version == version)
+    newest = catalog.scalar(sa.select(sa.func.max(d.window_end)).where(*own))
+    if newest is None:
+        return []
+    select = (
+        sa.select(drift)
+        .where(*own, d.state == "drift", d.window_end >= newest - 2 * remind)
+        .order_by(d.window_end, d.camera, d.region, d.signal)
+    )
+    told_at: dict[tuple[str, ...], dt.datetime] = {}
+    found = []
+    for row in catalog.rows(select):
+        key = (row.camera, row.region, row.signal)
+        is_new = key not in told_at or row.window_end - told_at[key] >= remind
+        if row.alerted or is_new:
+            told_at[key] = row.window_end
+        if is_new and not row.alerted:
+            found.append(row)
+    return found
+
+
+def store_look(
+    catalog: Catalog,
+    model: str,
+    version: int,
+    camera: str,
+    window: tuple[dt.datetime, dt.datetime],
+    findings: Iterable[Finding],
+) -> None:
+    """Write one look, all or nothing; a look that is there stays as it was."""
+    now = dt.datetime.now(dt.UTC)
+    rows = [
+        {
+            "model": model,
+            "version": version,
+            "camera": camera,
+            "region": one.region,
+            "signal": one.signal,
+            "window_start": window[0],
+            "window_end": window[1],
+            "samples": one.samples,
+            "value": _told(one.value),
+            "expected": _told(one.expected),
+            "low": _told(one.low),
+            "high": _told(one.high),
+            "score": _told(one.score),
+            "score_limit": _told(one.limit),
+            "state": one.state,
+            "alerted": False,
+            "looked_at": now,
+        }
+        for one in findings
+    ]
+    catalog.insert(drift, rows)
+
+
+def latest_rows(catalog: Catalog, model: str, version: int) -> list[sa.Row[Any]]:
+    """Read the last look at each camera."""
+    d = drift.c
+    last = (
+        sa.select(d.camera, sa.func.max(d.window_end).label("at"))
+        .where(d.model == model, d.version == version)
+        .group_by(d.camera)
+        .subquery()
+    )
+    select = (
+        sa.select(drift)
+        .join(last, sa.and_(d.camera == last.c.camera, d.window_end == last.c.at))
+        .where(d.model == model, d.version == version)
+        .order_by(d.camera, d.region, d.signal)
+    )
+    return catalog.rows(select)
+
+
+def rows_since(
+    catalog: Catalog, model: str, version: int, camera: str, since: dt.datetime
+) -> list[sa.Row[Any]]:
+    """Read the looks at a camera since some time, the oldest first."""
+    d = drift.c
+    select = (
+        sa.select(drift)
+        .where(d.model == model, d.version == version, d.camera == camera, d.window_end >= since)
+        .order_by(d.window_end, d.region, d.signal)
+    )
+    return catalog.rows(select)
+
+
+def mark_alerted(catalog: Catalog, rows: Sequence[sa.Row[Any]]) -> None:
+    """Note that people were told of some rows."""
+    keys = [column.name for column in drift.primary_key]
+    told = sa.update(drift).values(alerted=True)
+    for name in keys:
+        told = told.where(drift.c[name] == sa.bindparam(f"key_{name}"))
+    with catalog.transaction() as connection:
+        if rows:
+            values = [{f"key_{name}": row._mapping[name] for name in keys} for row in rows]
+            connection.execute(told, values)
+
+
+def watch_status(catalog: Catalog) -> str:
+    """Say in a line how the cameras of the last watched model are; empty before the first look."""
+    if not has_tables(catalog):
+        return ""
+    d = drift.c
+    newest = catalog.rows(
+        sa.select(d.model, d.version).order_by(d.looked_at.desc(), d.window_end.desc()).limit(1)
+    )
+    if not newest:
+        return ""
+    rows = latest_rows(catalog, newest[0].model, newest[0].version)
+    cameras = sorted({row.camera for row in rows})
+    parts = [_camera_status(name, [r for r in rows if r.camera == name]) for name in cameras]
+    return f"{newest[0].model}/{newest[0].version}: {'; '.join(parts)}"
+
+
+def _camera_status(name: str, rows: Sequence[sa.Row[Any]]) -> str:
+    changed = sum(row.state == "drift" for row in rows)
+    words = f"{name} {changed} changes" if changed else f"{name} as usual"
+    for row in rows:
+        if row.signal == ACCURACY and row.region == CAMERA and row.value is not None:
+            words += f", accuracy about {row.value:.0%}"
+    return words
+
+
+def _told(value: float) -> float | None:
+    return None if isnan(value) or value in (float("inf"), float("-inf")) else float(value)
+
+
+__all__ = [
+    "create_tables",
+    "last_look_at",
+    "latest_rows",
+    "mark_alerted",
+    "rows_since",
+    "store_look",
+    "untold",
+    "watch_status",
+]
