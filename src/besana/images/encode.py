@@ -1,7 +1,8 @@
-"""Turn pixels into the bytes that shards hold: JPEG for pictures, PNG for measured bands."""
+"""Turn pixels into bytes for shards: JPEG for pictures, PNG or TIFF for measured bands."""
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,19 @@ def encode_png(pixels: NDArray[Any], level: int = 4) -> bytes:
     import imagecodecs
 
     return bytes(imagecodecs.png_encode(_plane(pixels), level=level))
+
+
+def encode_tiff(pixels: NDArray[np.float32]) -> bytes:
+    """Encode measured values without loss, NaN included.
+
+    Args:
+        pixels: (height, width, 1) float32.
+    """
+    import tifffile
+
+    file = io.BytesIO()
+    tifffile.imwrite(file, _plane(pixels), compression="zlib", predictor=True)
+    return file.getvalue()
 
 
 def _plane(pixels: NDArray[Any]) -> NDArray[Any]:

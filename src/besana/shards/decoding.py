@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 
-from besana.errors import CorruptDataError
+from besana.errors import ConfigError, CorruptDataError
 from besana.images.segments import part_under
 
 Pixels = npt.NDArray[Any]
@@ -72,7 +72,7 @@ def decode_crop(
     scale: int = 1,
     scratch: npt.NDArray[np.uint8] | None = None,
 ) -> Pixels:
-    """Decode what lies under a box of a JPEG or PNG, RGB order.
+    """Decode what lies under a box of a JPEG, PNG or float TIFF, RGB order.
 
     Of a JPEG with a table of segments only those under the box are decoded; the pixels are the
     same, bit by bit.
@@ -87,7 +87,7 @@ def decode_crop(
         scratch: Buffer of bytes to decode a JPEG into.
 
     Returns:
-        (rows, columns, channels) uint8 or uint16; a view of `scratch` when that was used.
+        (rows, columns, channels) uint8, uint16 or float32; a view of `scratch` when that was used.
 
     Raises:
         CorruptDataError: If the bytes are no image, or not of this size.
@@ -149,8 +149,8 @@ def _decode_other(payload: memoryview) -> Pixels:
         pixels = cv2.imdecode(np.frombuffer(payload, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise CorruptDataError(f"The image is corrupt: {error.err}.") from None
-    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
-        raise CorruptDataError("The image is no JPEG or PNG of 8 or 16 bits.")
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16, np.float32):
+        raise CorruptDataError("The image is no JPEG, no PNG of 8 or 16 bits and no float TIFF.")
     if pixels.ndim == 2:
         return pixels[:, :, None]
     if pixels.shape[2] == 3:
@@ -159,9 +159,17 @@ def _decode_other(payload: memoryview) -> Pixels:
 
 
 def convert(pixels: Pixels, dtype: npt.DTypeLike) -> Pixels:
-    """Convert between uint8 and uint16, full scale to full scale."""
+    """Convert between uint8 and uint16, full scale to full scale, and to float32, to 1.
+
+    Raises:
+        ConfigError: If float32 would become whole numbers: nobody knows its full scale.
+    """
     if pixels.dtype == dtype:
         return pixels
+    if pixels.dtype == np.float32:
+        raise ConfigError("Bands of float32 have no full scale.", 'Load them with dtype="float32".')
+    if dtype == np.float32:
+        return pixels * np.float32(1 / np.iinfo(pixels.dtype).max)
     if pixels.dtype == np.uint8:
         return pixels.astype(np.uint16) * np.uint16(257)
     return cv2.convertScaleAbs(pixels, alpha=1 / 257).reshape(pixels.shape)
@@ -173,11 +181,12 @@ def change_colour(pixels: Pixels, factors: Sequence[float]) -> None:
     The first three channels change when there are at least three, else all.
 
     Args:
-        pixels: (height, width, channels) uint8 or uint16.
+        pixels: (height, width, channels) uint8, uint16, or float32 up to 1.
         factors: Of brightness, contrast and saturation; 1 leaves as is.
     """
     channels = 3 if pixels.shape[2] >= 3 else pixels.shape[2]
-    top = float(np.iinfo(pixels.dtype).max)
+    whole = pixels.dtype.kind == "u"
+    top = float(np.iinfo(pixels.dtype).max) if whole else 1.0
     part = pixels[:, :, :channels].astype(np.float32)
     if factors[0] != 1:
         part = np.minimum(part * np.float32(factors[0]), top)
@@ -187,7 +196,7 @@ def change_colour(pixels: Pixels, factors: Sequence[float]) -> None:
     if factors[2] != 1 and channels == 3:
         grey = _grey(part)[:, :, None] * np.float32(1 - factors[2])
         part = np.clip(part * np.float32(factors[2]) + grey, 0, top)
-    pixels[:, :, :channels] = np.rint(part).astype(pixels.dtype)
+    pixels[:, :, :channels] = np.rint(part) if whole else part
 
 
 def _grey(pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -303,6 +304,7 @@ class Loader:
                     self.memory,
                     self._channels,
                     self._augment,
+                    torch="torch" in sys.modules,
                 )
             )
         if self._cache is not None and not self._source.local:

@@ -47,17 +47,11 @@ class Normal:
         rows += self._add
 
 
-def working_type(first: Pixels, channels: int) -> np.dtype[Any]:
-    """Choose the type that a record's channels share before they become float32.
+def working_type(first: Pixels, further: Sequence[memoryview]) -> np.dtype[Any]:
+    """Choose the type of a record's bands before they are normalised.
 
     Args:
-        first: Its first band.
-        channels: Channels of all bands.
+        first: The first band, decoded.
+        further: Other bands, as bytes: whatever they hold, float32 holds it.
     """
-    if (
-        first.dtype != np.uint8
-        or first.shape[2] == channels
-        or (first.shape[2], channels) == (1, 3)
-    ):
-        return first.dtype
-    return np.dtype(np.uint16)  # further bands may be deeper; 8 bits fit in 16 without loss
+    return np.dtype(np.float32) if further else first.dtype

@@ -180,13 +180,13 @@ class PictureMaker:
         payload = data[task.start : task.start + task.length]
         scale, box = (task.scale, task.box) if is_jpeg(payload) else (1, task.full_box)
         first = self._decode(payload, task, box, scale, scratch)
-        dtype = out.dtype if self._normal is None else working_type(first, out.shape[2])
+        further = [] if first.shape[2] == out.shape[2] else _bands(data)
+        dtype = out.dtype if self._normal is None else working_type(first, further)
         whole = out if self._normal is None else np.empty(out.shape, dtype)
         channel = _put(convert(first, dtype), task, whole, 0)
-        if channel < out.shape[2]:
-            for band in _bands(data):
-                pixels = self._decode(band, task, box, scale, scratch)
-                channel += _put(convert(pixels, dtype), task, whole, channel)
+        for band in further:
+            pixels = self._decode(band, task, box, scale, scratch)
+            channel += _put(convert(pixels, dtype), task, whole, channel)
         if channel == 1 and out.shape[2] == 3:
             whole[:, :, 1:] = whole[:, :, :1]
         elif channel != out.shape[2]:

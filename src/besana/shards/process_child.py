@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from multiprocessing.connection import Connection
@@ -29,6 +30,8 @@ class Server:
     def __init__(self, connection: Connection, descriptor: int) -> None:
         self._connection = connection
         order: Order = connection.recv()
+        if order.torch:
+            importlib.import_module("torch").set_num_threads(1)
         slots = map_slots(descriptor, order)
         self._places = {slot.__array_interface__["data"][0]: n for n, slot in enumerate(slots)}
         self._held: dict[int, Batch] = {}

@@ -56,6 +56,7 @@ class Order:
         memory: What to allocate.
         channels: Channels of the pictures.
         augment: How pictures vary.
+        torch: Whether torch resizes, as it does in a process that imported it.
     """
 
     settings: LoaderSettings
@@ -67,6 +68,7 @@ class Order:
     memory: MemoryPlan
     channels: int
     augment: Augment | None
+    torch: bool
 
     @property
     def shape(self) -> tuple[int, ...]:

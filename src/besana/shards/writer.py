@@ -84,12 +84,13 @@ def sample_example(
 
     Args:
         sample_id: `<frame id>/<region>`.
-        encoded: The first band (or the fused picture) as JPEG or PNG.
-        image_format: `jpeg` or `png`, of `encoded`.
+        encoded: The first band (or the fused picture) as JPEG or PNG; TIFF where it is float32.
+        image_format: `jpeg`, `png` or `tiff`, of `encoded`.
         height_px: Height of all bands.
         width_px: Width of all bands.
         channels: Channels of all bands together.
-        bands: Further bands by name as PNG, in the order of their channels.
+        bands: Further bands by name as PNG, or TIFF where they are float32, in the order of their
+            channels.
     """
     bands = bands or {}
     example: dict[str, Feature] = {
