@@ -13,6 +13,7 @@ from besana.config import parse
 from besana.errors import ConfigError
 from besana.images.judge import Rules, moved, thresholds
 from besana.images.population import Population, windows_s
+from besana.images.views import Move
 
 START = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
 
@@ -47,7 +48,8 @@ def judge(rows: list[Row], rules: Rules | None = None, **intervals_s: float) -> 
     rules = rules or Rules()
     fixed = {row.camera for row in rows if row.shift_x_px is not None}
     first_of = {row.sha256: row.frame_id for row in reversed(rows)}
-    population = Population(windows_s(rules, fixed, intervals_s), first_of)
+    windows = windows_s(rules, fixed, intervals_s)
+    population = Population(windows, first_of, rules.moved_above_share)
     for row in rows:
         population.add(row)
     judgement = population.judgement(rules)
@@ -96,7 +98,6 @@ def test_usual_frames_have_no_issue() -> None:
         ({"sharpness": 40.0}, "blurry"),
         ({"entropy_bits": 0.7}, "low_information"),
         ({"contrast": 0.4, "brightness": 0.0, "sharpness": 0.0}, "no_signal"),
-        ({"shift_x_px": 30.0}, "camera_moved"),
     ],
 )
 def test_unusual_frame_is_found(figures: dict[str, float], kind: str) -> None:
@@ -166,11 +167,25 @@ def test_frames_without_signal_resemble_nothing() -> None:
 
 
 def test_lost_view_is_told_as_such() -> None:
-    issue = moved(640.0, 0.0, 640, 0.006)
+    issue = moved(Move("pen/007", (640.0, 0.0), is_told=True), 640)
     assert issue is not None
-    assert issue.detail == "shows something else than its reference"
-    assert moved(None, None, 640, 0.006) is None
-    assert moved(3.0, -2.0, 640, 0.006) is None
+    assert issue.detail == "shows something else than at first, since 007"
+    assert moved(None, 640) is None
+
+
+def test_frame_that_lies_elsewhere_for_once_was_not_moved() -> None:
+    odd = [again(row, "m", shift_x_px=30.0) for row in usual(4)]
+    assert kinds(judge([*usual(), *odd])) == {}
+
+
+def test_moved_camera_is_told_from_its_first_frame_on_also_where_nothing_was_measured() -> None:
+    after = [again(row, "m", shift_x_px=30.0) for row in usual(8)]
+    after[2].shift_x_px = after[2].shift_y_px = None
+    found = judge([*usual(), *after])
+    assert kinds(found) == {row.frame_id: ["camera_moved"] for row in after}
+    assert {issues[0].detail for issues in found.values() if issues} == {
+        f"+30 px right, +0 px down, since {after[0].frame_id[4:]}"
+    }
 
 
 @given(st.lists(st.floats(0, 255), max_size=60), st.floats(0.5, 20))

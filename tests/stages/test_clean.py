@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from besana import catalog as tables
 from besana.engines import Engine, open_engine
 from besana.images.guard import Bounds
 from besana.images.look import FrameJob, look_partition
-from besana.simulation.barn import Barn
+from besana.simulation.barn import Barn, BarnSettings, write_barn
 from besana.stages import clean, collect
 from besana.storage import read_original
 from besana.workspace import Report, Workspace
@@ -198,6 +199,63 @@ def test_moved_camera_is_found_from_its_frame_on(tmp_path: Path) -> None:
         )
         == 0
     )
+
+
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory) -> Barn:
+    """Two days and nights of a small simulated barn, a frame every 15 minutes."""
+    settings = BarnSettings(days=2, interval_s=900, width_px=320, faults=False)
+    return write_barn(tmp_path_factory.mktemp("still") / "barn", settings)
+
+
+@pytest.mark.parametrize(
+    "moves",
+    [
+        pytest.param({}, id="never"),
+        pytest.param({30: (9, -4)}, id="early, in the first night"),
+        pytest.param({60: (9, -4)}, id="by day, before half of the pictures"),
+        pytest.param({150: (-8, 6)}, id="late"),
+        pytest.param({50: (9, 0), 130: (9, 12)}, id="twice"),
+        pytest.param({50: (9, 0), 130: (0, 0)}, id="and set right again"),
+    ],
+)
+def test_moved_simulated_camera_is_one_event_and_flagged_by_day_and_night(
+    two_days: Barn, tmp_path: Path, moves: dict[int, tuple[int, int]]
+) -> None:
+    names = sorted(path.name for path in (two_days.frames / "barn-1").iterdir())
+    at, files, expected = (0, 0), {}, set()
+    for number, name in enumerate(names):
+        at = moves.get(number, at)
+        pixels = simplejpeg.decode_jpeg((two_days.frames / "barn-1" / name).read_bytes())
+        files[f"barn-1/{name}"] = jpeg(np.roll(pixels, at, axis=(1, 0)))
+        if at != (0, 0):
+            expected.add(name)
+    workspace = collected(tmp_path, files, two_days.settings_toml.read_text())
+    report = cleaned(workspace)
+
+    moved = {name for name, kinds in issues(workspace).items() if "camera_moved" in kinds}
+    assert moved == expected
+    tables_shown = [s for s in report.sections if s.title == "Moved cameras"]
+    rows = tables_shown[0].rows if tables_shown else []
+    assert len(rows) == len(moves)
+    for (number, offset), (camera, first, x_px, y_px) in zip(moves.items(), rows, strict=True):
+        stem = Path(names[number]).stem
+        at_utc = dt.datetime.fromisoformat(f"{stem[:10]}T{stem[11:].replace('-', ':')}-05:00")
+        assert camera == "barn-1"
+        assert first.startswith(f"barn-1/{at_utc.astimezone(dt.UTC):%Y%m%dT%H%M%S}")
+        assert (x_px, y_px) == pytest.approx(offset, abs=1.0)
+
+
+@pytest.mark.slow
+def test_the_demos_camera_never_moved(tmp_path: Path) -> None:
+    barn = write_barn(tmp_path / "barn", BarnSettings(), open_engine("local"))
+    workspace = Workspace.create(tmp_path / "farm", barn.settings_toml.read_text())
+    collect.run(workspace, collect.Config(source=[str(barn.frames)], in_place=True, settle_s=0))
+    report = clean.run(workspace)
+
+    assert report.counts_in > 4000
+    assert not any("camera_moved" in kinds for kinds in issues(workspace).values())
+    assert "Moved cameras" not in [section.title for section in report.sections]
 
 
 def test_turned_and_recompressed_copies_name_what_they_copy(tmp_path: Path) -> None:

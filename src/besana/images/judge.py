@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from besana.config import Settings
+from besana.images.views import Move
 
 JUDGED = (
     "no_signal",
@@ -175,25 +177,21 @@ def has_signal(contrast: float) -> bool:
     return contrast >= _NO_SIGNAL_CONTRAST
 
 
-def moved(
-    shift_x_px: float | None, shift_y_px: float | None, width_px: int, above_share: float
-) -> Issue | None:
-    """Tell whether a camera looks elsewhere than on its reference frames.
+def moved(move: Move | None, width_px: int) -> Issue | None:
+    """Give the issue of a frame that comes after a camera was moved.
 
     Args:
-        shift_x_px: Measured shift, None when there is none.
-        shift_y_px: Measured shift.
+        move: The move; None when its camera looks where it looked at first.
         width_px: Width of the frame.
-        above_share: Largest shift that is not told, as a share of the width.
     """
-    if shift_x_px is None or shift_y_px is None:
+    if move is None:
         return None
-    distance = float(np.hypot(shift_x_px, shift_y_px))
-    if distance <= above_share * width_px:
-        return None
+    x, y = move.offset
+    distance = math.hypot(x, y)
+    since = f"since {move.first.rpartition('/')[2]}"
     if distance >= width_px:
-        return Issue("camera_moved", distance, "shows something else than its reference")
-    return Issue("camera_moved", distance, f"{shift_x_px:+.0f} px right, {shift_y_px:+.0f} px down")
+        return Issue("camera_moved", distance, f"shows something else than at first, {since}")
+    return Issue("camera_moved", distance, f"{x:+.0f} px right, {y:+.0f} px down, {since}")
 
 
 def _edge(values: NDArray[Any], spread: float, bounds: tuple[float, float]) -> float:

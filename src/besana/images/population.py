@@ -22,6 +22,7 @@ from besana.images.judge import (
     thresholds,
     unusual,
 )
+from besana.images.views import Views
 
 _FIGURES = ("brightness", "bright_share", "sharpness", "entropy_bits")
 _FEWEST_KEPT = 8192
@@ -83,17 +84,24 @@ class Population:
         windows_s: How far apart in time frames of a burst may lie, by fixed camera; frames with
             a time of other cameras are compared with all others.
         first_of: Id of the first frame by SHA-256, of those that several frames have.
+        moved_above_share: Shift of a camera to tell, as a share of the width.
+        views: Where each camera looked.
     """
 
     windows_s: Mapping[str, float]
     first_of: Mapping[str, str]
+    moved_above_share: float
+    views: dict[str, Views] = field(default_factory=dict)
     figures: dict[tuple[str, str], Spread] = field(default_factory=dict)
     _hashes: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, row: Measured) -> None:
-        """Take the next frame."""
+        """Take the next frame, in the order of camera and time."""
         figures = [getattr(row, name) for name in _FIGURES]
         self.figures.setdefault((row.camera, row.light), Spread()).add(figures)
+        views = self.views.setdefault(row.camera, Views(self.moved_above_share))
+        if row.shift_x_px is not None and row.shift_y_px is not None:
+            views.add(row.frame_id, row.light, (row.shift_x_px, row.shift_y_px), row.width_px)
         if self.is_compared(row):
             self._hashes.append(row.perceptual_hash)
 
@@ -124,7 +132,7 @@ class Judgement:
         first_alike_of: NDArray[np.int32],
     ) -> None:
         self.limits = limits
-        self._rules = rules
+        self._most_bits = rules.near_duplicate_bits
         self._population = population
         self._first = first_alike_of
         self._repeated = np.zeros(len(first_alike_of), dtype=np.bool_)
@@ -137,8 +145,7 @@ class Judgement:
     def issues(self, row: Measured) -> list[Issue]:
         """Return the issues of the next frame."""
         found = list(unusual(figures_of(row), self.limits[row.camera, row.light]))
-        share = self._rules.moved_above_share
-        shifted = moved(row.shift_x_px, row.shift_y_px, row.width_px, share)
+        shifted = moved(self._population.views[row.camera].of(row.frame_id), row.width_px)
         alike = self._alike(row) if self._population.is_compared(row) else self._burst(row)
         first = self._population.first_of.get(row.sha256, row.frame_id)
         repeated = alike if first == row.frame_id else Issue("exact_duplicate", 0.0, first)
@@ -157,7 +164,7 @@ class Judgement:
             return None
         if row.camera not in self._bursts:
             window_s = self._population.windows_s[row.camera]
-            self._bursts[row.camera] = Bursts(window_s, self._rules.near_duplicate_bits)
+            self._bursts[row.camera] = Bursts(window_s, self._most_bits)
         return self._bursts[row.camera].repeated(row.captured_at, row.perceptual_hash, row.frame_id)
 
 

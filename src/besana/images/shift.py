@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ _ENOUGH_EDGES = 0.5
 _MOST = 0.7
 _STILL_SHARE = 0.02
 
-_REFERENCE_PICTURES = 48
+_REFERENCE_PICTURES, _STRETCH = 48, 12
 FEWEST_FOR_REFERENCE = 8
 """Pictures of a camera and light that its reference needs."""
 
@@ -60,17 +61,48 @@ def thumbnail(pixels: NDArray[Any]) -> NDArray[np.uint8]:
 def fixed_view(maps: Sequence[Edges]) -> Edges | None:
     """Return the reference of a fixed camera; None if the pictures show different views.
 
+    The pictures are looked at in stretches of time. A camera that was moved once is fixed in
+    nearly all of them, and its reference is made of pictures of one view alone.
+
     Args:
-        maps: Edge maps of one size, spread over time.
+        maps: Edge maps of one size, spread over time, in its order.
     """
     maps = [edges for edges in maps if edges.shape == maps[0].shape]
     if len(maps) < FEWEST_FOR_REFERENCE:
         return None
+    count = max(1, len(maps) // _STRETCH)
+    ends = [round(len(maps) * part / count) for part in range(count + 1)]
+    fixed = [(start, end) for start, end in pairwise(ends) if _is_fixed(maps[start:end])]
+    if not fixed:
+        return None
+    anchor = reference_edges(maps[slice(*fixed[0])])
+    shifts = [shift_px(anchor, edges, anchor.shape[1]) for edges in maps]
+    explained = _agreeing(shifts, anchor.shape[1])
+    for start, end in fixed:
+        explained[start:end] = True
+    if explained.mean() < _MOST:
+        return None
+    still = [edges for edges, shift in zip(maps, shifts, strict=True) if _is_still(shift, anchor)]
+    return reference_edges(still or maps[slice(*fixed[0])])
+
+
+def _agreeing(shifts: Sequence[tuple[float, float] | None], width: int) -> NDArray[np.bool_]:
+    """Tell which pictures lie where a neighbour in time lies, wherever that is."""
+    places = np.array([shift or (np.nan, np.nan) for shift in shifts])
+    places[places[:, 0] >= width] = np.nan
+    near = np.hypot(*np.diff(places, axis=0).T) <= _STILL_SHARE * width
+    return np.asarray(np.append(near, False) | np.append(False, near))
+
+
+def _is_fixed(maps: Sequence[Edges]) -> bool:
     # Judged by the other half: any pictures resemble a median they are part of.
-    half, width = reference_edges(maps[::2]), maps[0].shape[1]
-    shifts = [shift_px(half, edges, width) for edges in maps[1::2]]
-    still = [s is not None and np.hypot(*s) <= _STILL_SHARE * width for s in shifts]
-    return reference_edges(maps) if np.mean(still) >= _MOST else None
+    half = reference_edges(maps[::2])
+    shifts = [shift_px(half, edges, half.shape[1]) for edges in maps[1::2]]
+    return bool(np.mean([_is_still(shift, half) for shift in shifts]) >= _MOST)
+
+
+def _is_still(shift: tuple[float, float] | None, reference: Edges) -> bool:
+    return shift is not None and float(np.hypot(*shift)) <= _STILL_SHARE * reference.shape[1]
 
 
 def reference_of(thumbnails: Sequence[bytes]) -> Edges | None:

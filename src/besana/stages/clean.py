@@ -38,16 +38,15 @@ from besana.images.shift import (
 )
 from besana.progress import track
 from besana.storage import read_original
-from besana.web.contact_sheet import FrameToShow, frame_pictures
+from besana.web.clean_sections import describe_issues, describe_moves
 from besana.web.report_page import open_report
-from besana.workspace import Picture, Pictures, Report, Table, Workspace
+from besana.workspace import Report, Table, Workspace
 
 EXAMPLE = "besana clean farm --blur-below 40"
 
 _PARTITION, _REFERENCE_POOL, _FEWEST_TO_FAIL = 64, 600, 100
 _REFERENCE, _JUDGED_STATE = "clean.reference/", "clean.judged"
 _THRESHOLDS = ("dark_below", "overexposed_above", "blur_below", "low_information_below")
-_HIGHEST_IS_WORST = frozenset({"overexposed", "camera_moved"})
 
 
 class Config(Rules, Bounds):
@@ -84,7 +83,12 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         new = _look(workspace, config, engine, report, total)
         if _property(workspace, _JUDGED_STATE) != _state(workspace, config):
             _judge(workspace, config, report, new)
-            _describe(workspace, config, engine, report)
+            describe_issues(
+                *(workspace, report, engine),
+                blocking=config.blocking,
+                pictures=config.pictures,
+                limits=config.limits(),
+            )
         report.peak_memory_bytes = engine.peak_memory_bytes
     return report
 
@@ -280,13 +284,15 @@ def _judge(workspace: Workspace, config: Config, report: Report, new: array[int]
     intervals_s = {name: camera.frame_interval_s for name, camera in workspace.cameras.items()}
     references = _references(workspace).items()
     fixed = [name for name, lights in references if any(e is not None for e in lights.values())]
-    population = Population(windows_s(config, fixed, intervals_s), _first_of(workspace))
+    windows = windows_s(config, fixed, intervals_s)
+    population = Population(windows, _first_of(workspace), config.moved_above_share)
     for page in _measured(workspace):
         for row in page:
             population.add(row)
     judgement = population.judgement(config)
     rows = [(*key, *astuple(limits)) for key, limits in sorted(judgement.limits.items())]
     report.add(Table("Thresholds", ("camera", "light", *_THRESHOLDS), rows[:1000]))
+    describe_moves(report, population.views)
     numbers = np.frombuffer(new, dtype=np.uint64)
     numbers.sort()  # in place
     for page in _measured(workspace):
@@ -367,34 +373,3 @@ def _count_new(
             report.drop(blocked[row.frame_id])
         else:
             report.count_out()
-
-
-def _describe(workspace: Workspace, config: Config, engine: Engine, report: Report) -> None:
-    """Show how many frames have each issue, and the worst of each kind."""
-    counted = workspace.catalog.counted(tables.issues)
-    table = [
-        (kind, count, kind in config.blocking if kind in JUDGED else None)
-        for kind, count in counted.items()
-    ]
-    report.add(Table("Issues", ("issue", "frames", "blocks"), table))
-    worst = {kind: _worst(workspace, kind, config.pictures) for kind in JUDGED if kind in counted}
-    frames = {row.id: row for rows in worst.values() for row in rows}
-    jobs = [FrameToShow(f.id, f.bands, workspace.camera(f.camera)) for f in frames.values()]
-    shown = frame_pictures(workspace, jobs, engine, config.limits())
-    for kind, rows in worst.items():
-        items = [Picture(shown[row.id], _caption(row)) for row in rows if row.id in shown]
-        report.add(Pictures(f"Worst frames: {kind}", items))
-
-
-def _worst(workspace: Workspace, kind: str, count: int) -> list[Any]:
-    frames, issues = tables.frames, tables.issues.c
-    order = issues.score.desc() if kind in _HIGHEST_IS_WORST else issues.score
-    select = sa.select(frames, issues.score, issues.detail).where(
-        issues.kind == kind, issues.stage == "clean", issues.frame_id == frames.c.id
-    )
-    return workspace.catalog.rows(select.order_by(order, frames.c.id).limit(count))
-
-
-def _caption(row: Any) -> str:
-    score = None if row.score is None else f"{row.score:.3g}"
-    return " · ".join(part for part in (row.id, score, row.detail) if part)
