@@ -173,3 +173,23 @@ def test_earlier_layers_learn_more_slowly(tmp_path):
         for name, parameter in training.network.named_parameters()
     }
     assert moved["conv1.0.weight"] < moved["layer2.0.conv1.weight"] < moved["fc.weight"]
+
+
+def test_an_average_share_of_one_is_the_mean_of_all_weights(tmp_path):
+    images, labels = stripes(40)
+    recipe = Recipe(epochs=2, learning_rate=5e-3, average_share=1.0, average_decay=0.999)
+    training = _training(recipe, images)
+    first = next(training.network.parameters()).detach().clone()
+    seen = [first, first]
+
+    def step(_number, _loss):
+        seen.append(next(training.network.parameters()).detach().clone())
+
+    outcome = training.run(
+        ArrayBatches(images, labels), Checkpoints(tmp_path), watch=Watch(step=step)
+    )
+
+    average = next(outcome.network.parameters())
+    assert len(seen) == 12
+    assert not torch.allclose(seen[-1], first, atol=1e-4)
+    assert torch.allclose(average, torch.stack(seen).mean(dim=0), atol=1e-6)

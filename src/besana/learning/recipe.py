@@ -73,8 +73,10 @@ class Recipe:
         warmup_share: Share of the training in which the learning rate rises; then it falls as
             half a cosine to 0.
         label_smoothing: Share of each label that is spread over all classes.
-        average_decay: Decay a step of the moving average of the weights, which is the model; it
-            starts lower, so that short trainings forget their start.
+        average_share: Share of the steps so far that the average of the weights, which is the
+            model, mostly covers: 1 for the plain mean of all, less to forget the start
+            (Shamir and Zhang, 2013, polynomial-decay averaging, with eta = 1 / share - 1).
+        average_decay: Highest decay a step of that average, which bounds it in long trainings.
         patience_epochs: Epochs without a better validation until it stops; 0 for never.
         clip_norm: Longest gradient.
         kind: `single` or `multi`.
@@ -91,6 +93,7 @@ class Recipe:
     weight_decay: float = 0.05
     warmup_share: float = 0.1
     label_smoothing: float = 0.1
+    average_share: float = 1 / 9
     average_decay: float = 0.99
     patience_epochs: int = 0
     clip_norm: float = 1.0

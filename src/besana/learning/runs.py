@@ -132,11 +132,10 @@ def fold_table(folds: Sequence[Mapping[str, Any]]) -> Table:
     Args:
         folds: `run.json`'s, one or more.
     """
-    columns = ("fold", "train_samples", "samples", "accuracy", "balanced_accuracy", "log_loss")
-    keys = (*columns[:-1], "loss")
+    keys = ("fold", "train_samples", "samples", "accuracy", "balanced_accuracy", "loss")
     return Table(
         "Folds of the dataset",
-        columns,
+        (*keys[:3], "accuracy_share", "balanced_accuracy_share", "log_loss"),
         [[_rounded(fold[key]) for key in keys] for fold in folds],
         "One training a fold, judged on the samples of that fold, which it has not seen.",
     )

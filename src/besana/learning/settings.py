@@ -21,13 +21,16 @@ _BACKBONES = {
     "scratch": "besana/small",
 }
 _SIZES_PX = {"probe": 0, "finetune": 0, "scratch": 64}
-_RATES = {"probe": 0.0, "finetune": 3e-4, "scratch": 4e-3}
-_HEAD_FACTORS = {"probe": 1.0, "finetune": 10.0, "scratch": 1.0}
-_APPEARANCES = {"probe": 0.0, "finetune": 0.3, "scratch": 0.0}
+_RATES = {"probe": 0.0, "finetune": 1e-3, "scratch": 4e-3}
+_HEAD_FACTORS = {"probe": 1.0, "finetune": 3.0, "scratch": 1.0}
+_APPEARANCES = {"probe": 0.0, "finetune": 0.5, "scratch": 0.0}
+_LIGHTS = {"probe": 0.0, "finetune": 0.8, "scratch": 0.4}
+_AVERAGE_SHARES = {"probe": 0.0, "finetune": 0.5, "scratch": 1 / 9}
+_AVERAGE_DECAYS = {"probe": 0.0, "finetune": 0.999, "scratch": 0.99}
 _BATCHES = {"probe": 64, "finetune": 32, "scratch": 64}
 
 #: Samples that a training sees in all its epochs, and the fewest and most epochs.
-_LENGTHS = {"probe": (0, 0, 0), "finetune": (6_000, 3, 12), "scratch": (40_000, 5, 60)}
+_LENGTHS = {"probe": (0, 0, 0), "finetune": (4_500, 3, 12), "scratch": (40_000, 5, 60)}
 
 #: Settings that say how a training runs, not what it learns.
 _WITHOUT_EFFECT = ("threads", "device", "checkpoint_minutes", "tracking_uri", "experiment")
@@ -95,8 +98,19 @@ class TrainSettings(Settings):
     class_balance: Literal["none", "inverse_sqrt", "inverse"] = Field(
         default="inverse_sqrt", description="How much more a sample of a rare class counts."
     )
-    average_decay: float = Field(
-        default=0.99, ge=0, lt=1, description="Decay a step of the averaged weights."
+    average_share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Share of the steps so far that the averaged weights cover; empty: 0.5 for"
+        " finetune, else a ninth.",
+    )
+    average_decay: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Highest decay a step of the averaged weights; empty: 0.999 for finetune,"
+        " else 0.99.",
     )
     patience_epochs: int = Field(
         default=5,
@@ -111,20 +125,24 @@ class TrainSettings(Settings):
     least_crop_share: float = Field(
         default=0.6, gt=0, le=1, description="Smallest share of the picture that a crop keeps."
     )
-    light_change: float = Field(
-        default=0.4, ge=0, le=1, description="Largest change of brightness, contrast and colour."
+    light_change: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Largest change of brightness, contrast and colour; empty: 0.8 for finetune,"
+        " else 0.4.",
     )
     colourless_share: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Share of the pictures turned to grey; empty: 0.3 for finetune, else 0.",
+        description="Share of the pictures turned to grey; empty: 0.5 for finetune, else 0.",
     )
     blurred_share: float | None = Field(
         default=None,
         ge=0,
         le=1,
-        description="Share of the pictures that are blurred; empty: 0.3 for finetune, else 0.",
+        description="Share of the pictures that are blurred; empty: 0.5 for finetune, else 0.",
     )
     penalties: list[float] = Field(
         default=[], description="Probe: strengths of the regularisation to try; empty: nine."
@@ -175,6 +193,22 @@ class TrainSettings(Settings):
     def head_rate_factor(self) -> float:
         """Learning rate of the classifier over the body's."""
         return self.head_factor or _HEAD_FACTORS[self.strategy]
+
+    @property
+    def light(self) -> float:
+        """Largest change of brightness, contrast and colour."""
+        return _LIGHTS[self.strategy] if self.light_change is None else self.light_change
+
+    @property
+    def averaged_share(self) -> float:
+        """Share of the steps so far that the averaged weights cover."""
+        return self.average_share or _AVERAGE_SHARES[self.strategy]
+
+    @property
+    def highest_decay(self) -> float:
+        """Highest decay a step of the averaged weights."""
+        chosen = self.average_decay
+        return _AVERAGE_DECAYS[self.strategy] if chosen is None else chosen
 
     def appearance_share(self, chosen: float | None) -> float:
         """Share of the pictures that lose colour or sharpness, as chosen or the strategy's own."""

@@ -256,9 +256,9 @@ def _augment(settings: TrainSettings) -> Augment | None:
         crop_area_share=(settings.least_crop_share, 1.0),
         flip_vertical_share=0.5 if turned else 0.0,
         quarter_turns=turned,
-        brightness=settings.light_change,
-        contrast=settings.light_change,
-        saturation=settings.light_change,
+        brightness=settings.light,
+        contrast=settings.light,
+        saturation=settings.light,
     )
 
 
@@ -272,7 +272,8 @@ def _recipe(task: Task, samples: int, *, validated: bool) -> Recipe:
         weight_decay=settings.weight_decay,
         warmup_share=settings.warmup_share,
         label_smoothing=settings.label_smoothing,
-        average_decay=settings.average_decay,
+        average_share=settings.averaged_share,
+        average_decay=settings.highest_decay,
         patience_epochs=settings.patience_epochs if validated else 0,
         kind=task.dataset.kind,
         seed=settings.seed,

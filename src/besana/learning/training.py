@@ -226,8 +226,8 @@ class Training:
     @torch.no_grad()
     def _follow(self) -> None:
         """Move the average towards the network; counts and indices are copied."""
-        step = self._position.step + 1
-        decay = min(self.recipe.average_decay, (1 + step) / (10 + step))
+        covered = self.recipe.average_share * (self._position.step + 2)
+        decay = min(self.recipe.average_decay, covered / (1 + covered))
         for mean, value in zip(
             self.average.state_dict().values(), self.network.state_dict().values(), strict=True
         ):

@@ -252,8 +252,8 @@ def _add_promise(report: Report, metrics: dict[str, float]) -> None:
             "What a random split would have promised",
             (
                 "Cross-validation on the training samples",
-                "accuracy",
-                "balanced_accuracy",
+                "accuracy_share",
+                "balanced_accuracy_share",
                 "log_loss",
             ),
             [
