@@ -276,13 +276,13 @@ class Manifest:
         place = mapped_path(path)
         with contextlib.suppress(OSError, CorruptDataError):
             return map_columns(place, self.fingerprint)
-        with disk_columns(path.parent) as allocate:
-            columns, names = self._load(file, digests, allocate)
-            try:
-                write_columns(place, self.fingerprint, columns, names)
-                return map_columns(place, self.fingerprint)
-            except OSError:  # a full disk, or one that is only read: then memory has to do
-                return {name: _narrow(column) for name, column in columns.items()}, names
+        try:
+            columns, names = self._load(file, digests, disk_columns(path.parent))
+            write_columns(place, self.fingerprint, columns, names)
+            return map_columns(place, self.fingerprint)
+        except (OSError, AttributeError):  # a full disk, one only read, a system that cannot
+            columns, names = self._load(file, digests, np.empty)
+            return {name: _narrow(column) for name, column in columns.items()}, names
 
     def _load(
         self, file: pq.ParquetFile, digests: dict[str, str], allocate: Allocate

@@ -14,7 +14,7 @@ import os
 import struct
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from crc32c import crc32c
 
-from besana.errors import CorruptDataError
+from besana.errors import CorruptDataError, StorageError
 
 MAPPED_ROWS = 1_000_000
 """From so many samples on a manifest is mapped."""
@@ -101,17 +101,22 @@ def write_columns(
             part.unlink()
 
 
-@contextlib.contextmanager
-def disk_columns(folder: Path) -> Iterator[Allocate]:
-    """Give columns in files without a name: the system may put them out of memory."""
+def disk_columns(folder: Path) -> Allocate:
+    """Give columns in files without a name: the system may put them out of memory.
+
+    The room is taken at once, because a disk that fills up under mapped memory kills the process.
+    """
 
     def allocate(rows: int, dtype: npt.DTypeLike) -> Column:
         with tempfile.TemporaryFile(dir=folder) as file:
             size = rows * np.dtype(dtype).itemsize
-            os.ftruncate(file.fileno(), size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise StorageError(f"No room for a manifest in {folder}: {error}.") from None
             return np.frombuffer(mmap.mmap(file.fileno(), size), dtype)
 
-    yield allocate
+    return allocate
 
 
 def narrowest(column: Column) -> np.dtype[Any]:
@@ -122,7 +127,9 @@ def narrowest(column: Column) -> np.dtype[Any]:
     for start in range(0, len(column), _CHUNK):
         part = column[start : start + _CHUNK]
         low, high = min(low, int(part.min())), max(high, int(part.max()))
-    return np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
+    if low < 0:
+        return np.promote_types(np.min_scalar_type(low), np.min_scalar_type(-high - 1))
+    return np.min_scalar_type(high)
 
 
 def _write_column(file: BinaryIO, at: int, column: Column, dtype: np.dtype[Any]) -> int:
