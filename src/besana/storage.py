@@ -10,7 +10,7 @@ import tempfile
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
@@ -20,6 +20,7 @@ from typing_extensions import override
 from besana import traffic
 from besana.errors import ConfigError, NotFoundError, StorageError
 
+BUCKETS = ("s3", "gs", "az")
 _TEMPORARY = ".besana-part-"
 
 
@@ -109,29 +110,32 @@ def open_storage(url: str | Path) -> Storage:
     Raises:
         ConfigError: If nobody knows such a URL.
     """
-    text = str(url)
-    scheme = urlsplit(text).scheme
+    scheme = urlsplit(text := str(url)).scheme
     if scheme in ("", "file"):
         return Folder(unquote(urlsplit(text).path) if scheme else text)
-    if scheme in ("s3", "gs", "az"):
+    if scheme in BUCKETS:
         return Bucket(text)
     raise ConfigError(f"Unknown storage '{text}'.", "Use a folder, s3://, gs:// or az://.")
+
+
+_opened = lru_cache(8)(open_storage)
 
 
 def read_original(frames: Storage, key: str) -> bytes:
     """Read a frame's original bytes, from the workspace or where they were left in place.
 
     Args:
-        frames: The workspace's frames.
-        key: A key in it, or `file:///...` of a frame collected in place.
+        frames: Where a key without a scheme, `file://` or `s3://`, is read.
+        key: As a frame's row has it.
 
     Raises:
         NotFoundError: If it is not there any more.
     """
-    if not key.startswith("file://"):
-        return frames.read(key)
-    # Names on a disk are bytes, not always UTF-8.
-    return read_regular(unquote_to_bytes(urlsplit(key).path))
+    scheme, bucket, path = urlsplit(key)[:3]
+    if scheme == "file":  # names on a disk are bytes, not always UTF-8
+        return read_regular(unquote_to_bytes(path))
+    root = f"{scheme}://{bucket}"
+    return _opened(root).read(unquote(path[1:])) if scheme in BUCKETS else frames.read(key)
 
 
 def read_regular(path: Path | bytes, *, limit_bytes: int | None = None) -> bytes:

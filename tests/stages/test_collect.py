@@ -514,7 +514,7 @@ def test_sources_that_make_no_sense_are_errors(farm: Workspace, pictures: Path) 
     with pytest.raises(ConfigError, match="own folder"):
         run(farm, farm.path / "frames")
     with pytest.raises(ConfigError, match="not a folder"):
-        collect.run(farm, collect.Config(source=["s3://bucket/x"]), engine)
+        collect.run(farm, collect.Config(source=["ftp://host/x"]), engine)
 
 
 def test_the_workspaces_own_pictures_are_not_collected_again(tmp_path: Path) -> None:

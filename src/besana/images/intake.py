@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from besana.errors import CorruptDataError
 from besana.images.camera import Camera
 from besana.images.decode import Limits, decode, probe
-from besana.images.files import escape_name, id_part, read_stable
+from besana.images.files import FileBytes, escape_name, id_part, read_stable
 from besana.images.header import Header
 from besana.images.layouts import FoundFrame
 from besana.images.times import CaptureTime, capture_time
 
 _TRY_AGAIN = frozenset({"vanished", "not_a_file", "still_changing", "no_permission", "unreadable"})
+_NUMBER, _DIGITS, _LONGEST_TIME = re.compile(r"[0-9]+"), 10, 100
 _ENDINGS = {"jpeg": "jpg", "png": "png", "webp": "webp", "tiff": "tif"}
 
 
@@ -50,6 +52,7 @@ class Reading:
         in_place: Files stay where they are.
         mask_share: Share of the valid pixels from which on a class holds.
         now: Time of the run.
+        remote: Reads an object of a source that is no folder: frame, path, most bytes.
     """
 
     limits: Limits
@@ -57,6 +60,7 @@ class Reading:
     in_place: bool
     mask_share: float
     now: dt.datetime
+    remote: Callable[[FoundFrame, str, int], FileBytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +165,26 @@ def unread_frame(frame: FrameToRead, kind: str, reading: Reading) -> ReadFrame:
 
 
 def file_uri(found: FoundFrame, path: str) -> str:
-    """Return the `file:///` address of a path below a source folder, whatever its bytes."""
+    """Return the address of a path below a source, whatever its bytes: `file:///` or `s3://`."""
+    if "://" in found.root:
+        return f"{found.root}/{quote(os.fsencode(path))}"
     return f"file://{quote(os.fsencode(os.path.join(found.root, path)))}"
 
 
 def frame_id(camera: str, captured: CaptureTime, path: str, sha256: str) -> str:
-    """Return `<camera>/<time or name>-<hash>`, which sorts by camera and time."""
-    if captured.at is not None:
+    """Return `<camera>/<time or name>-<hash>`, which sorts by camera and time.
+
+    Frames of a clock that was not set come after all others of the camera, in the order in which
+    the device counted them: by file name, a number in it as a number.
+    """
+    stem = os.path.splitext(os.path.basename(path))[0]
+    if captured.at is None:
+        moment = id_part(stem)
+    elif captured.is_plausible:
         at = captured.at.astimezone(dt.UTC)
         moment = f"{at:%Y%m%dT%H%M%S}.{at.microsecond // 1000:03d}Z"
     else:
-        moment = id_part(os.path.splitext(os.path.basename(path))[0])
+        moment = id_part(f"clock-{_NUMBER.sub(lambda found: found[0].zfill(_DIGITS), stem)}")
     digest = hashlib.sha256(os.fsencode(path) + sha256.encode()).hexdigest()
     return f"{id_part(camera)}/{moment}-{digest[:8]}"
 
@@ -208,9 +221,12 @@ def classes_in_masks(found: FoundFrame, reading: Reading) -> tuple[dict[str, boo
 def _read_band(found: FoundFrame, band: str, path: str, reading: Reading) -> BandFile:
     limits = reading.limits
     try:
-        file = read_stable(
-            found.root, path, limit_bytes=limits.file_bytes, settle_s=reading.settle_s
-        )
+        if reading.remote is not None and "://" in found.root:
+            file = reading.remote(found, path, limits.file_bytes)
+        else:
+            file = read_stable(
+                found.root, path, limit_bytes=limits.file_bytes, settle_s=reading.settle_s
+            )
     except CorruptDataError as error:
         if error.reason in _TRY_AGAIN:
             raise
@@ -279,13 +295,15 @@ def _row(
         "size_bytes": sum(band.size_bytes for band in bands),
         "width_px": width_px,
         "height_px": height_px,
-        "metadata": _metadata(frame),
+        "metadata": _metadata(frame, captured),
         "collected_at": reading.now,
     }
 
 
-def _metadata(frame: FrameToRead) -> dict[str, str]:
+def _metadata(frame: FrameToRead, captured: CaptureTime) -> dict[str, str]:
     metadata = dict(frame.metadata)
+    if captured.text and captured.source not in ("name", "metadata"):
+        metadata["time_text"] = captured.text[:_LONGEST_TIME]
     if frame.found.split:
         metadata["split"] = frame.found.split
     if escape_name(frame.found.name) != frame.found.name:

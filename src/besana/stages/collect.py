@@ -1,6 +1,6 @@
 """Take images from folders into the workspace.
 
-Reads: folders of pictures, a CSV of metadata
+Reads: folders or buckets of pictures, a CSV of metadata
 Writes: frames, issues, labels
 """
 
@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import functools
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +21,11 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from besana import catalog as tables
+from besana.buckets import find_in_bucket, is_bucket, list_bucket, read_found, read_listing
 from besana.catalog import Catalog, insert
 from besana.config import Settings
 from besana.engines import Engine
-from besana.errors import ConfigError, CorruptDataError, NotFoundError
+from besana.errors import CorruptDataError
 from besana.images.files import escape_name, id_part
 from besana.images.header import Limits
 from besana.images.intake import (
@@ -38,7 +38,7 @@ from besana.images.intake import (
 )
 from besana.images.layouts import (
     FoundFrame,
-    Layout,
+    Passed,
     Source,
     camera_of,
     detect_layout,
@@ -48,6 +48,7 @@ from besana.images.regions import WHOLE
 from besana.labels.events import Event, event_row
 from besana.labels.metadata import MetadataTable, open_metadata
 from besana.progress import track
+from besana.sources import read_sources
 from besana.storage import Storage
 from besana.web.report_page import open_report
 from besana.workspace import Report, Table, Workspace
@@ -59,7 +60,6 @@ EXAMPLE = "besana collect farm /media/card/DCIM"
 _READERS = 4
 _PARTITION = 100
 _LOOK_UP = 400
-_OWN_FOLDERS = ("frames", "shards", "datasets", "embeddings", "models", "runs", "reports", "lake")
 
 
 class Config(Settings):
@@ -67,7 +67,13 @@ class Config(Settings):
 
     source: list[str] = Field(
         default=[],
-        description="Folders to collect from, relative ones from here or the workspace.",
+        description="Folders or buckets (s3://bucket/prefix) to collect from, relative ones from"
+        " here or the workspace.",
+    )
+    listing: str = Field(
+        default="",
+        description="With a bucket: an S3 inventory's manifest.json or a CSV with a column key,"
+        " instead of listing it.",
     )
     layout: Literal["auto", "folder", "classes", "bands", "agriculture_vision"] = Field(
         default="auto",
@@ -152,13 +158,14 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     """
     config = config or workspace.settings("collect", Config)
     engine = engine or workspace.open_engine()
-    sources = _sources(workspace, config)
+    sources = read_sources(workspace, config.source)
     reading = Reading(
         limits=Limits(file_bytes=config.max_file_bytes, pixels=config.max_pixels),
         settle_s=config.settle_s,
         in_place=config.in_place,
         mask_share=config.mask_share,
         now=dt.datetime.now(dt.UTC),
+        remote=read_found,
     )
     allowed = config.max_dropped_share
     with (
@@ -284,14 +291,19 @@ class _Walk:
         if waiting:
             yield waiting
 
+    def _items(self, source: Source) -> Iterator[FoundFrame | Passed]:
+        root, layout = source.root, self._config.layout
+        if is_bucket(root):
+            listing, kept = self._config.listing, self._workspace.temporary
+            entries = read_listing(root, listing) if listing else list_bucket(root, kept)
+            self.layouts[root] = "classes" if layout == "classes" else "folder"
+            return find_in_bucket(root, next(iter(source.bands)), layout, entries)
+        layout = detect_layout(source, self._workspace.cameras) if layout == "auto" else layout
+        self.layouts[root] = layout
+        return find_frames(source, layout)
+
     def _found(self, source: Source) -> Iterator[FoundFrame]:
-        layout: Layout = (
-            detect_layout(source, self._workspace.cameras)
-            if self._config.layout == "auto"
-            else self._config.layout
-        )
-        self.layouts[source.root] = layout
-        for item in find_frames(source, layout):
+        for item in self._items(source):
             if isinstance(item, FoundFrame):
                 yield item
             elif item.reason == "ignored":
@@ -334,37 +346,6 @@ def _camera_of_folder(name: str, workspace: Workspace) -> str:
 def _ending(path: str) -> str:
     name = escape_name(path.rpartition("/")[2])
     return name.rpartition(".")[2].lower()[:20] if "." in name else "none"
-
-
-def _sources(workspace: Workspace, config: Config) -> list[Source]:
-    if not config.source and not workspace.catalog.counted(tables.frames):
-        raise ConfigError(
-            "Nothing says where the pictures are.",
-            f"Run: besana collect {workspace.path} FOLDER",
-        )
-    roots = dict.fromkeys(_root(workspace, text) for text in config.source)
-    own = frozenset(os.path.realpath(workspace.path / folder) for folder in _OWN_FOLDERS)
-    for root in roots:
-        if root in own:
-            raise ConfigError(f"'{root}' is besana's own folder.", "Name the pictures' folder.")
-    for root, other in itertools.permutations(roots, 2):
-        if root.startswith(other.rstrip("/") + "/"):
-            raise ConfigError(f"'{root}' lies inside '{other}'.", "Name only one of them.")
-    bands = workspace.bands
-    if len(bands) > 1 and not all("*" in pattern for pattern in bands.values()):
-        raise ConfigError(
-            "A band in [bands] has a pattern without '*'.", 'Write it as in rgb = "rgb/*".'
-        )
-    return [Source(root, bands, own) for root in roots]
-
-
-def _root(workspace: Workspace, text: str) -> str:
-    if "://" in text:
-        raise ConfigError(f"'{text}' is not a folder.", "Mount or copy it, then name the folder.")
-    for path in (Path(text).expanduser(), workspace.path / text):
-        if path.is_dir():
-            return os.path.realpath(path)
-    raise NotFoundError(f"No folder '{text}'.", "Check the name of the source.")
 
 
 def _opened_metadata(

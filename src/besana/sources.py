@@ -1,0 +1,70 @@
+"""Where pictures are collected from: folders and buckets, checked before anything is read."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from besana import catalog as tables
+from besana.buckets import is_bucket
+from besana.errors import ConfigError, NotFoundError
+from besana.images.layouts import Source
+from besana.workspace import Workspace
+
+_OWN_FOLDERS = ("frames", "shards", "datasets", "embeddings", "models", "runs", "reports", "lake")
+
+
+def read_sources(workspace: Workspace, texts: Sequence[str]) -> list[Source]:
+    """Find the sources that somebody named.
+
+    Args:
+        workspace: What collects; its own folders are never entered.
+        texts: Folders, from here or from the workspace, or buckets.
+
+    Raises:
+        ConfigError: If none is named at first, or two of them overlap.
+        NotFoundError: If a folder is not there.
+    """
+    if not texts and not workspace.catalog.counted(tables.frames):
+        raise ConfigError(
+            "Nothing says where the pictures are.",
+            f"Run: besana collect {workspace.path} FOLDER",
+        )
+    roots = dict.fromkeys(_root(workspace, text) for text in texts)
+    own = frozenset(os.path.realpath(workspace.path / folder) for folder in _OWN_FOLDERS)
+    for root in roots:
+        if root in own:
+            raise ConfigError(f"'{root}' is besana's own folder.", "Name the pictures' folder.")
+    for root, other in itertools.permutations(roots, 2):
+        if root.startswith(other.rstrip("/") + "/"):
+            raise ConfigError(f"'{root}' lies inside '{other}'.", "Name only one of them.")
+    bands = workspace.bands
+    if len(bands) > 1 and not all("*" in pattern for pattern in bands.values()):
+        raise ConfigError(
+            "A band in [bands] has a pattern without '*'.", 'Write it as in rgb = "rgb/*".'
+        )
+    return [Source(root, bands, own) for root in roots]
+
+
+def _root(workspace: Workspace, text: str) -> str:
+    if is_bucket(text):
+        return _bucket(workspace, text.rstrip("/"))
+    if "://" in text:
+        raise ConfigError(f"'{text}' is not a folder.", "Mount or copy it, then name the folder.")
+    for path in (Path(text).expanduser(), workspace.path / text):
+        if path.is_dir():
+            return os.path.realpath(path)
+    raise NotFoundError(f"No folder '{text}'.", "Check the name of the source.")
+
+
+def _bucket(workspace: Workspace, url: str) -> str:
+    if len(workspace.bands) > 1:
+        raise ConfigError(
+            "Frames of several bands are collected from folders only.", "Copy the bucket first."
+        )
+    store = str(workspace.tables.get("store", "")).rstrip("/")
+    if store and (url == store or url.startswith((f"{store}/frames", f"{store}/shards"))):
+        raise ConfigError(f"'{url}' is besana's own place.", "Name the pictures' prefix.")
+    return url
