@@ -183,7 +183,8 @@ def _option_type(annotation: Any) -> Any:
         inner = [part for part in get_args(annotation) if part is not types.NoneType]
         return _option_type(inner[0]) if len(inner) == 1 else str
     if get_origin(annotation) in (list, tuple):
-        return list[_option_type(get_args(annotation)[0])]  # type: ignore[misc]
+        item = _option_type(get_args(annotation)[0])
+        return list[str if get_origin(item) is Literal else item]  # type: ignore[misc]
     if get_origin(annotation) is Literal or annotation in (bool, int, float, str, Path):
         return annotation
     return str

@@ -46,7 +46,7 @@ def frame_row(camera: str, at: dt.datetime | None, number: int = 0) -> dict[str,
         "width_px": 200,
         "height_px": 100,
         "metadata": {},
-        "collected_at": MIDNIGHT,
+        "collected_at": MIDNIGHT + dt.timedelta(days=400),
     }
 
 
@@ -536,3 +536,19 @@ def test_files_of_an_earlier_run_do_not_stay(barn: Barn) -> None:
     barn.answer(kind="area")
 
     assert {path.name for path in folder.iterdir()} == {"shares.csv", "notes.csv"}
+
+
+def test_frames_of_a_clock_that_was_not_set_are_in_no_day(barn: Barn) -> None:  # B32
+    days = [MIDNIGHT + dt.timedelta(seconds=INTERVAL_S * number) for number in range(6)]
+    barn.see_often((at, {"bed-1": "lying", "bed-2": "empty"}) for at in days)
+    for year in (1970, 2106):
+        frame = frame_row("barn", dt.datetime(year, 1, 1, tzinfo=dt.UTC))
+        frame["id"] = f"barn/clock-{year}-0"
+        barn.workspace.catalog.insert(tables.frames, [frame])
+        said = prediction_row(frame["id"], "bed-1", "standing", barn.classes)
+        barn.workspace.catalog.insert(tables.predictions, [said])
+
+    report = barn.answer()
+
+    assert report.dropped == {"no_time": 2}
+    assert report.counts_out == 6

@@ -18,6 +18,7 @@ import pytest
 import simplejpeg
 import sqlalchemy as sa
 import tifffile
+from PIL import Image
 
 from besana import catalog as tables
 from besana.engines import open_engine
@@ -469,6 +470,35 @@ def test_doubtful_clocks_are_kept_and_flagged(farm: Workspace, pictures: Path) -
         )
     )
     assert "20211031_023000" in detail
+
+
+def test_frames_of_a_clock_that_was_not_set_keep_the_order_of_the_device(  # B32
+    tmp_path: Path, pictures: Path
+) -> None:
+    farm = Workspace.create(tmp_path / "exif", '[cameras.pen]\ntime_from = "exif"\n')
+    times = {  # the device boots in 1970, and again in between
+        "IMG_8": "1970:01:01 00:05:00",
+        "IMG_9": "1970:01:01 00:10:00",
+        "IMG_10": "1970:01:01 00:00:30",
+        "IMG_11": "2106:02:07 06:28:15",
+        "IMG_100": "2021:07:01 12:00:00",
+    }
+    for number, (stem, text) in enumerate(times.items()):
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = text
+        path = put(pictures / "pen" / f"{stem}.jpg", b"")
+        Image.fromarray(np.full((48, 64, 3), number, np.uint8)).save(path, exif=exif)
+
+    run(farm, pictures)
+
+    rows = farm.catalog.rows(sa.select(tables.frames).order_by(tables.frames.c.id))
+    order = [Path(row.name).stem for row in rows]
+    assert order == ["IMG_100", "IMG_8", "IMG_9", "IMG_10", "IMG_11"]
+    assert {name for name, found in issues(farm).items() if ("clock_suspect", False) in found} == {
+        f"pen/{stem}.jpg" for stem in order[1:]
+    }
+    assert [row.captured_at.year for row in rows] == [2021, 1970, 1970, 1970, 2106]
+    assert rows[1].metadata == {"time_text": "1970-01-01T00:05:00"}
 
 
 def test_a_file_still_being_written_is_waited_for(farm: Workspace, pictures: Path) -> None:

@@ -268,6 +268,24 @@ def test_split_by_the_last_days_of_the_cameras_clock(farm: Farm) -> None:
     assert report.dropped["unlabelled"] == 1
 
 
+def test_split_knows_no_day_of_a_clock_that_was_not_set(farm: Farm) -> None:  # B32
+    fill(farm, 5)
+    for year in (1970, 2106):
+        for minute in range(3):
+            at = dt.datetime(year, 1, 1, 0, minute, tzinfo=dt.UTC)
+            add_label(farm, add_frame(farm, "north", at), "bed-1", "lying")
+    report, _, rows = run(farm, method="last_days")
+    tested = {row["captured_at"].date().isoformat() for row in rows if row["split"] == "test"}
+    assert tested == {"2024-03-05"}
+    assert report.dropped == {"no_time": 6, "unlabelled": 6}
+
+    report, _, rows = run(farm, name="all", method="fractions")
+    check(report, rows)
+    odd = [row for row in rows if row["captured_at"].year in (1970, 2106)]
+    assert len(odd) == 6
+    assert len({row["group"] for row in odd}) == 2
+
+
 def test_split_from_a_day_on_as_toml_writes_it(farm: Farm) -> None:
     fill(farm, 5)
     config = parse(split.Config, {"test_from": dt.date(2024, 3, 3)}, where="[split]")

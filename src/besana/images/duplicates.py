@@ -35,7 +35,8 @@ class Bursts:
             perceptual_hash: Its hash, signed.
             frame_id: Its id.
         """
-        while self._kept and (captured_at - self._kept[0][0]).total_seconds() > self.window_s:
+        # A clock may also jump back: then what was kept is as far away as after a long pause.
+        while self._kept and abs((captured_at - self._kept[0][0]).total_seconds()) > self.window_s:
             self._kept.popleft()
         for _, earlier_hash, earlier_id in self._kept:
             bits = ((perceptual_hash ^ earlier_hash) & (2**64 - 1)).bit_count()

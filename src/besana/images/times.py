@@ -29,11 +29,15 @@ class CaptureTime:
         at: The time in UTC, None when nobody says.
         source: Where it was read: `name`, `exif`, `modified`, `metadata` or `none`.
         doubt: Why the clock is suspect, with the raw text; empty when it is not.
+        text: What was read, as it stands there; empty for a file's time.
+        is_plausible: False when the clock was not set, so that the time says nothing about when.
     """
 
     at: dt.datetime | None
     source: str
     doubt: str = ""
+    text: str = ""
+    is_plausible: bool = True
 
 
 def capture_time(
@@ -63,8 +67,18 @@ def capture_time(
         return _from_text(exif, "exif", "", camera, now) if exif else CaptureTime(None, "none")
     if camera.time_from == "modified":
         at = dt.datetime.fromtimestamp(modified_ns // 1_000_000 / 1000, dt.UTC)
-        return CaptureTime(at, "modified", _implausible(at, "file time", now))
+        return _judged(at, "modified", "file time", "", now)
     return CaptureTime(None, "none")
+
+
+def is_plausible(at: dt.datetime, now: dt.datetime) -> bool:
+    """Tell whether a camera with a clock that was set can have captured something then.
+
+    Args:
+        at: When it says that it did.
+        now: When the frame was collected.
+    """
+    return _EARLIEST <= at <= now + _AHEAD
 
 
 def parse_time(text: str, pattern: str = "") -> dt.datetime | None:
@@ -109,22 +123,21 @@ def _from_text(
     if local is None:
         said_nothing = source == "name" and not pattern
         doubt = "" if said_nothing else f"{source} {text!r}: not a time"
-        return CaptureTime(None, "none", doubt)
+        return CaptureTime(None, "none", doubt, "" if said_nothing else text)
     try:
         at, doubt = to_utc(local, camera.time_zone)
     except OverflowError:
-        return CaptureTime(None, "none", f"{source} {text!r}: not a time")
-    if doubt:
-        return CaptureTime(at, source, f"{source} {text!r}: {doubt}")
-    return CaptureTime(at, source, _implausible(at, f"{source} {text!r}", now))
+        return CaptureTime(None, "none", f"{source} {text!r}: not a time", text)
+    if doubt and is_plausible(at, now):
+        return CaptureTime(at, source, f"{source} {text!r}: {doubt}", text)
+    return _judged(at, source, f"{source} {text!r}", text, now)
 
 
-def _implausible(at: dt.datetime, said: str, now: dt.datetime) -> str:
-    if at < _EARLIEST:
-        return f"{said}: before the year 2000"
-    if at > now + _AHEAD:
-        return f"{said}: in the future"
-    return ""
+def _judged(at: dt.datetime, source: str, said: str, text: str, now: dt.datetime) -> CaptureTime:
+    if is_plausible(at, now):
+        return CaptureTime(at, source, text=text)
+    doubt = "before the year 2000" if at < _EARLIEST else "in the future"
+    return CaptureTime(at, source, f"{said}: {doubt}", text, is_plausible=False)
 
 
 def _strptime(text: str, pattern: str) -> dt.datetime | None:

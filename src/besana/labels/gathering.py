@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.errors import ConfigError
+from besana.images.times import is_plausible
 from besana.labels.conflicts import Conflict
 from besana.labels.kin import Kin
 from besana.labels.labelled import Page, Said, Sample, labelled_pages
@@ -168,7 +169,7 @@ class _Gathering:
             dtype=np.int16,
         )
         ids = text_hashes(rows["frame_id"])
-        day, block = self._times(rows["captured_at"], camera, ids)
+        day, block = self._times(rows["captured_at"], rows["collected_at"], camera, ids)
         facts: dict[str, NDArray[Any]] = {"camera": camera, "day": day, "block": block}
         facts["kin"] = self._kin.places(ids)
         for number, (what, column) in enumerate(self.columns.items()):
@@ -179,11 +180,16 @@ class _Gathering:
     def _times(
         self,
         times: Sequence[dt.datetime | None],
+        collected: Sequence[dt.datetime],
         camera: NDArray[np.int16],
         ids: NDArray[np.uint64],
     ) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-        """Give local day and key of the time block; a frame without a time is its own block."""
+        """Give local day and key of the time block; a frame without a time is its own block.
+
+        A clock that was not set tells what came soon after what, so blocks, but no day.
+        """
         timed = np.array([at is not None for at in times], dtype=np.bool_)
+        odd = [at and not is_plausible(at, now) for at, now in zip(times, collected, strict=True)]
         at_s = np.array([int(at.timestamp()) if at else 0 for at in times], dtype=np.int64)
         day, block = np.full(len(times), NO_DAY, dtype=np.int32), ids.copy()
         for name, code in self._cameras.items():
@@ -194,6 +200,7 @@ class _Gathering:
                 number = time_blocks(local_s, self._wanted.block_minutes)
                 key = np.full(len(number), text_hash(name), dtype=np.uint64)
                 block[mine] = block_keys(key, number)
+        day[np.array(odd, dtype=np.bool_)] = NO_DAY
         return day, block
 
     def _values(self, what: str, values: Sequence[str]) -> NDArray[Any]:

@@ -40,9 +40,9 @@ class Page:
 
     Attributes:
         count: How many samples there are.
-        columns: Columns of `samples`, with `camera`, `captured_at`, `sha256`, `name` and `light`
-            of their frame (light None before clean has run), and the wanted metadata as
-            `metadata_0`, ...
+        columns: Columns of `samples`, with `camera`, `captured_at`, `collected_at`, `sha256`,
+            `name` and `light` of their frame (light None before clean has run), and the wanted
+            metadata as `metadata_0`, ...
         said: What people say about those that are labelled.
         blocked: Frames of these samples that are in quarantine.
     """
@@ -70,7 +70,8 @@ def labelled_pages(
         tables.quality, s.frame_id == q.frame_id
     )
     columns = [column for column in s if column.name != "prepared_at"]
-    select = sa.select(*columns, f.camera, f.captured_at, f.sha256, f.name, q.light, *wanted)
+    read = (f.camera, f.captured_at, f.collected_at, f.sha256, f.name)
+    select = sa.select(*columns, *read, q.light, *wanted)
     for page in catalog.pages(select.select_from(joined), [s.frame_id, s.region], rows):
         first, last = page[0].frame_id, page[-1].frame_id
         said = said_between(catalog, first, last, multi=multi)

@@ -6,6 +6,7 @@ Writes: reports/answers
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from besana import catalog as tables
 from besana.config import Settings, suggestion
 from besana.engines import Engine
 from besana.errors import ConfigError, NotFoundError, NotReadyError
+from besana.images.times import is_plausible
 from besana.labels.sources import FramesSaid, Source, labels_source, predictions_source
 from besana.progress import track
 from besana.statistics.coverage import tile_areas
@@ -227,7 +229,7 @@ def _plain(name: str) -> str:
 
 def _frame_pages(workspace: Workspace) -> Iterator[list[sa.Row[Any]]]:
     f = tables.frames.c
-    select = sa.select(f.id, f.camera, f.captured_at, f.width_px, f.height_px)
+    select = sa.select(f.id, f.camera, f.captured_at, f.collected_at, f.width_px, f.height_px)
     return workspace.catalog.pages(select, [f.id], PAGE_FRAMES)
 
 
@@ -305,7 +307,7 @@ class _Walk:
         """Say why a frame adds nothing; empty when it adds something."""
         if frame.id in blocked:
             return blocked[frame.id]
-        if by_time and frame.captured_at is None:
+        if by_time and _told_at(frame) is None:
             return "no_time"
         if is_said:
             return ""
@@ -318,7 +320,7 @@ class _Walk:
         kept = [
             (frame.captured_at.timestamp(), {} if reason else said[frame.id])
             for frame, reason in judged
-            if frame.captured_at is not None and reason not in _REPEATS
+            if _told_at(frame) is not None and reason not in _REPEATS
         ]
         regions = {**camera.regions, **{name: None for _, seen in kept for name in seen}}
         states = {name: np.full(len(kept), UNKNOWN) for name in regions}
@@ -337,7 +339,8 @@ class _Walk:
             areas = self._areas_of(camera, frame.width_px or 0, frame.height_px or 0)
             # A region that the camera no longer has was prepared before its settings changed.
             tiles = [(areas[name], held) for name, held in said[frame.id].items() if name in areas]
-            day = str(frame.captured_at.astimezone(zone).date()) if frame.captured_at else ""
+            at = _told_at(frame)
+            day = str(at.astimezone(zone).date()) if at else ""
             field = self._answers.area().field(camera.name, day)
             field.add_frame([area for area, _ in tiles], [held for _, held in tiles])
 
@@ -346,6 +349,12 @@ class _Walk:
         if key not in self._areas:
             self._areas[key] = _areas(camera, (width_px, height_px))
         return self._areas[key]
+
+
+def _told_at(frame: sa.Row[Any]) -> dt.datetime | None:
+    """Give when a frame was captured, None where its clock was not set."""
+    at: dt.datetime | None = frame.captured_at
+    return at if at and is_plausible(at, frame.collected_at) else None
 
 
 def _blocked(workspace: Workspace, first: str, last: str) -> dict[str, str]:
