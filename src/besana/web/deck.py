@@ -29,6 +29,7 @@ Sample = tuple[str, str]
 
 _PAGE_ROWS = 5000
 _BLOCK = 4096
+_LOOKED_THROUGH = 50_000
 _HELD_S = 120.0
 FRESH, SKIPPED, LABELLED = range(3)
 ORDERS = ("random", "time", "uncertainty", "diversity", "mix")
@@ -70,6 +71,7 @@ class Deck:
         self._held: dict[tuple[str, int], tuple[str, float]] = {}
         self.proposed: NDArray[np.int16] | None = None
         self.certainty: NDArray[np.float32] | None = None
+        self.cluster: NDArray[np.int16] | None = None
         self.proposed_classes: list[str] = []
 
     def _resize(self) -> None:
@@ -138,13 +140,34 @@ class Deck:
         frame_id, region = self._names.execute(query, (int(number),)).fetchone()
         return frame_id, region
 
-    def samples_of(self, first: str, last: str, region: str) -> list[tuple[int, str]]:
-        """List number and frame of one region, for frame ids from one to another, in order."""
+    def strip(self, camera: str, region: str, after: str, count: int) -> list[tuple[int, str]]:
+        """List number and frame of one region that nobody has labelled, in the order of time.
+
+        Args:
+            camera: The camera.
+            region: The region.
+            after: Frame to go on behind; empty: from the first.
+            count: How many at most.
+        """
         query = (
-            "SELECT number, frame_id FROM samples WHERE frame_id BETWEEN ? AND ? AND region = ?"
-            " ORDER BY frame_id"
+            "SELECT number, frame_id FROM samples WHERE frame_id > ? AND frame_id < ?"
+            " AND region = ? ORDER BY frame_id"
         )
-        return self._names.execute(query, (first, last, region)).fetchall()
+        # "0" is the character behind "/", so this is where the camera's frames end.
+        bounds = (after or f"{camera}/", f"{camera}0", region)
+        found = []
+        for number, frame in self._names.execute(query, bounds):
+            if not self.voters[number] and not self.out[number]:
+                found.append((number, frame))
+                if len(found) == count:
+                    break
+        return found
+
+    def places(self, camera: str) -> list[dict[str, str]]:
+        """List the regions of a camera's first frames."""
+        query = "SELECT region FROM samples WHERE frame_id > ? AND frame_id < ? LIMIT 1000"
+        rows = self._names.execute(query, (f"{camera}/", f"{camera}0")).fetchall()
+        return [{"camera": camera, "region": region} for region in sorted({row[0] for row in rows})]
 
     def beside(self, sample: Sample, count: int) -> tuple[list[str], list[str]]:
         """List the frames just before and just after a sample that have the same region."""
@@ -234,6 +257,26 @@ class Deck:
             self._held[annotator, number] = (tab, now + _HELD_S)
         return found
 
+    def look_alikes(
+        self, annotator: str, count: int, tab: str, known: Iterable[Sample] = ()
+    ) -> list[int]:
+        """List pictures of one person that look alike and get one proposal, surest first."""
+        taken = {self.number(sample) for sample in known}
+        done, numbers = self._by(annotator), self._part(annotator).numbers
+        free = numbers[self._free(numbers, done)][:_LOOKED_THROUGH]
+        free = np.array([n for n in free.tolist() if n not in taken], np.int64)
+        if not len(free):
+            return self.next(annotator, count, tab, known)
+        if self.cluster is None or self.certainty is None or self.proposed is None:
+            return sorted(free[:count].tolist())
+        best = free[self.certainty[free].argmax()]
+        alike = free[
+            (self.cluster[free] == self.cluster[best])
+            & (self.proposed[free] == self.proposed[best])
+        ]
+        order = np.argsort(-self.certainty[alike], kind="stable")
+        return [int(number) for number in alike[order][:count]]
+
     def _part(self, annotator: str) -> _Part:
         if annotator not in self._parts:
             numbers = self.order
@@ -277,12 +320,15 @@ class Deck:
         return np.asarray((done[block] == FRESH) & ~self.out[block] & wanted)
 
     def progress(self, annotator: str) -> dict[str, int]:
-        """Count samples, those with a label, and somebody's own part of them."""
+        """Count samples, those with a label, and the own part of somebody (empty: of nobody)."""
+        labelled = int(np.count_nonzero(self.voters))
+        if not annotator:
+            return {"samples": self.count, "labelled": labelled}
         part = self._part(annotator).numbers
         done = self._by(annotator)
         return {
             "samples": self.count,
-            "labelled": int(np.count_nonzero(self.voters)),
+            "labelled": labelled,
             "part": len(part),
             "part_done": int(np.count_nonzero(done[part])),
             "done_by_me": int(np.count_nonzero(done)),

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from besana import catalog as tables
@@ -17,13 +18,15 @@ from besana.labels.labelled import is_multi
 from besana.web.classes import ClassBook
 from besana.web.deck import FRESH, LABELLED, SKIPPED, Deck, Sample
 from besana.web.gate import RefusedError
-from besana.web.people import FILE, Patience, People
+from besana.web.model_loop import FIRST_LABELS, Learned, learn
+from besana.web.passwords import Patience
+from besana.web.people import FILE, People
 from besana.web.pictures import PictureMaker
 from besana.web.saving import Saver, Saying
 from besana.workspace import Workspace
 
 _LOG = logging.getLogger("besana.web")
-_CHECK_S = 20.0
+_CHECK_S = 2.0
 LABELLERS = ("labeller", "reviewer", "admin")
 
 
@@ -59,7 +62,8 @@ class Desk:
         self._since: list[tuple[Sample, str, int, bool]] | None = None
         self._counted: dict[str, int] = {}
         self._said_here = 0
-        self.order = "random"
+        self.learned = Learned()
+        self._learned_of: tuple[Deck | None, str, int] = (None, "", 0)
 
     def close(self) -> None:
         """Save what waits and end the children."""
@@ -99,9 +103,37 @@ class Desk:
             try:
                 if self._is_out_of_date(await asyncio.to_thread(self._count)):
                     await self._read_again()
+                await self._learn_when_due()
             except BesanaError as error:
-                _LOG.warning("the samples could not be read: %s", error)
+                _LOG.warning("what is in the workspace could not be read: %s", error)
             await asyncio.sleep(_CHECK_S if self._deck else 1.0)
+
+    @property
+    def order(self) -> str:
+        """In which order pictures come up."""
+        return self.people.choice("order", "mix")
+
+    async def _learn_when_due(self) -> None:
+        """Learn from the labels when there are enough new ones, or another order is wanted."""
+        deck, order = self._deck, self.order
+        if deck is None:
+            return
+        labels = int(np.count_nonzero(deck.voters))
+        known, wanted, learned = self._learned_of
+        enough = labels >= FIRST_LABELS and labels - learned >= max(25, learned // 10)
+        if deck is known and order == wanted and not enough:
+            return
+        # Where several classes may hold, pictures are grouped and ordered, but nothing is proposed.
+        names = [] if self.is_multi() else await asyncio.to_thread(self.classes.names)
+        found = await asyncio.to_thread(
+            learn, self.workspace, deck, names, order, self.settings.seed
+        )
+        deck.proposed_classes = found.classes
+        deck.proposed, deck.certainty = found.proposed, found.certainty
+        deck.cluster = found.cluster
+        if found.order is not None:
+            deck.set_order(found.order)
+        self.learned, self._learned_of = found, (deck, order, labels)
 
     def _count(self) -> dict[str, int]:
         catalog = self.workspace.catalog

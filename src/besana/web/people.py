@@ -22,19 +22,14 @@ from typing import Any
 
 from besana.errors import ConfigError
 from besana.web.gate import ROLES, Caller, RefusedError
+from besana.web.passwords import NOBODY, coded_password, is_password
 
 FILE = "web.db"
-SHORTEST_PASSWORD = 10
-_LONGEST_PASSWORD = 200
 _LONGEST_NAME = 60
 SESSION_S = 7 * 24 * 3600
 IDLE_S = 14 * 3600
 INVITATION_S = 7 * 24 * 3600
 _SEEN_EVERY_S = 300
-
-# RFC 7914, 32 MB and about 0.1 s a guess; two at a time, so that guessing cannot fill the memory.
-_N, _R, _P = 1 << 15, 8, 1
-_SCRYPT_SLOTS = threading.Semaphore(2)
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS people (
@@ -49,6 +44,7 @@ CREATE TABLE IF NOT EXISTS invitations (
 CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY, at REAL NOT NULL, who TEXT NOT NULL, what TEXT NOT NULL,
     about TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS choices (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TRIGGER IF NOT EXISTS audit_stays BEFORE DELETE ON audit
     BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END;
 CREATE TRIGGER IF NOT EXISTS audit_says_the_same BEFORE UPDATE ON audit
@@ -124,7 +120,7 @@ class People:
         """Make an admin, or give one a new password, by the one-time token; begin a session."""
         self._check_once(token)
         person = self._checked_name(name, may_exist=True)
-        coded = _coded(password)
+        coded = coded_password(password)
         with self._writing():
             self._check_once(token)
             self._once.clear()
@@ -166,7 +162,7 @@ class People:
         """Take an invitation: choose a name and a password; begin a session."""
         role, asked = self._invitation(token)
         person = asked or self._checked_name(name, may_exist=False)
-        coded = _coded(password)
+        coded = coded_password(password)
         with self._writing():
             self._invitation(token)
             self._database.execute(
@@ -196,8 +192,8 @@ class People:
         """Begin a session; nothing tells a wrong name from a wrong password."""
         folded = _folded(name)
         found = self._rows("SELECT name, password FROM people WHERE folded = ? AND active", folded)
-        person, coded = found[0] if found else ("", _NOBODY)
-        if not _is_password(password, coded) or not person:
+        person, coded = found[0] if found else ("", NOBODY)
+        if not is_password(password, coded) or not person:
             raise RefusedError(401, "wrong_password", "Name or password is wrong.")
         with self._writing():
             self._note(person, "sign in", "")
@@ -251,6 +247,21 @@ class People:
                 self._database.execute("DELETE FROM sessions WHERE name = ?", (name,))
                 self._forget(name)
             self._note(by, "change", f"{name} {wanted} {'active' if active else 'out'}")
+
+    def choice(self, key: str, otherwise: str) -> str:
+        """Read what was chosen for all people."""
+        found = self._rows("SELECT value FROM choices WHERE key = ?", key)
+        return str(found[0][0]) if found else otherwise
+
+    def choose(self, by: str, key: str, value: str) -> None:
+        """Choose something for all people."""
+        with self._writing():
+            self._database.execute(
+                "INSERT INTO choices VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET"
+                " value = excluded.value",
+                (key, value),
+            )
+            self._note(by, "choose", f"{key} {value}")
 
     def note(self, who: str, what: str, about: str) -> None:
         """Add a line to the audit log, which nobody can change afterwards."""
@@ -328,74 +339,3 @@ def _csrf(token: str) -> str:
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFKC", " ".join(name.split())).casefold()
-
-
-def _scrypt(password: str, salt: bytes) -> bytes:
-    with _SCRYPT_SLOTS:
-        return hashlib.scrypt(
-            unicodedata.normalize("NFC", password).encode(),
-            salt=salt,
-            n=_N,
-            r=_R,
-            p=_P,
-            maxmem=1 << 26,
-        )
-
-
-def _coded(password: str) -> str:
-    if not SHORTEST_PASSWORD <= len(password) <= _LONGEST_PASSWORD:
-        problem = f"A password has {SHORTEST_PASSWORD} to {_LONGEST_PASSWORD} characters."
-        raise RefusedError(422, "wrong_password_length", problem)
-    salt = secrets.token_bytes(16)
-    return f"scrypt${salt.hex()}${_scrypt(password, salt).hex()}"
-
-
-def _is_password(password: str, coded: str) -> bool:
-    _, salt, key = coded.split("$")
-    made = _scrypt(password[:_LONGEST_PASSWORD], bytes.fromhex(salt))
-    return hmac.compare_digest(made, bytes.fromhex(key))
-
-
-# Takes as long as a real one, so that a stranger's name cannot be told from a wrong password.
-_NOBODY = f"scrypt${'0' * 32}${'0' * 128}"
-
-
-class Patience:
-    """Make guessing slow: each failure doubles the time until the next try, up to 15 minutes.
-
-    Args:
-        free: Failures without waiting.
-        most: How many names and addresses are remembered.
-    """
-
-    def __init__(self, free: int = 5, most: int = 10_000) -> None:
-        self._free, self._most = free, most
-        self._failures: dict[str, tuple[int, float]] = {}
-        self._lock = threading.Lock()
-
-    def check(self, *keys: str) -> None:
-        """Refuse when one of the keys has failed too often lately."""
-        now = time.monotonic()
-        with self._lock:
-            left = max(self._failures.get(key, (0, 0.0))[1] - now for key in keys)
-        if left > 0:
-            raise RefusedError(
-                429, "slow_down", "Too many wrong tries; wait a little.", retry_s=int(left) + 1
-            )
-
-    def failed(self, *keys: str) -> None:
-        """Count a failure."""
-        now = time.monotonic()
-        with self._lock:
-            for key in keys:
-                count = self._failures.pop(key, (0, 0.0))[0] + 1
-                wait_s = min(900.0, 2.0 ** (count - self._free)) if count > self._free else 0.0
-                self._failures[key] = (count, now + wait_s)
-            while len(self._failures) > self._most:
-                self._failures.pop(next(iter(self._failures)))
-
-    def succeeded(self, *keys: str) -> None:
-        """Forget the failures."""
-        with self._lock:
-            for key in keys:
-                self._failures.pop(key, None)

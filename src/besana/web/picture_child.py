@@ -54,6 +54,8 @@ def _answer(request: dict[str, Any]) -> bytes:
 
 
 def _make(request: dict[str, Any]) -> bytes:
+    if request["kind"] == "looks":
+        return _looks(request)
     pixels = _sample(request) if request["kind"] == "sample" else _frame(request)
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
@@ -61,6 +63,19 @@ def _make(request: dict[str, Any]) -> bytes:
         pixels = np.clip(pixels, 0, 255).astype(np.uint8)
     pixels = pixels[..., : 3 if pixels.shape[2] >= 3 else 1]
     return encode_jpeg(shrink(pixels, request["side_px"]), _QUALITY)
+
+
+def _looks(request: dict[str, Any]) -> bytes:
+    """Make 16 x 16 grey pixels of each sample, one after the other."""
+    import cv2
+
+    storage, looks = _storage(request["storage"]), []
+    for shard, offset, length in request["places"]:
+        data = storage.read_range(shard, offset, length)
+        pixels = decode(data, limits=_SAMPLE_LIMITS).pixels.astype(np.float32)
+        grey = cv2.resize(pixels[..., :3].mean(axis=2), (16, 16), interpolation=cv2.INTER_AREA)
+        looks.append(np.clip(grey / (256 if pixels.max() > 255 else 1), 0, 255).astype(np.uint8))
+    return b"".join(look.tobytes() for look in looks)
 
 
 def _sample(request: dict[str, Any]) -> NDArray[Any]:

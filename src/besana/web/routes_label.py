@@ -66,7 +66,6 @@ class LabelRoutes:
         return [
             Route(Access("POST", "/api/next", "labeller"), self.next),
             Route(Access("POST", "/api/acts", "labeller", body_bytes=1 << 20), self.acts),
-            Route(Access("GET", "/api/classes", "labeller"), self.classes),
             Route(Access("GET", "/api/history", "labeller"), self.history),
             Route(Access("GET", "/api/beside", "labeller"), self.beside),
             Route(Access("GET", "/api/progress", "labeller"), self.progress),
@@ -114,10 +113,6 @@ class LabelRoutes:
             return await self._desk.undo(name, act.key)
         except RefusedError as refused:
             return {"error": refused.error}
-
-    def classes(self) -> dict[str, Any]:
-        """List the classes with keys, criteria and examples."""
-        return {"classes": self._desk.classes.listed(), "multi": self._desk.is_multi()}
 
     def history(self, frame: Id, region: Id, request: Request) -> dict[str, Any]:
         """Tell who said what about a sample.

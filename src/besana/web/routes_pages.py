@@ -17,18 +17,28 @@ from besana.web.desk import Desk
 from besana.web.gate import ROLES, Access, Caller, RefusedError
 from besana.web.render import render
 from besana.web.server import Route
+from besana.web.status import status_facts
 from besana.web.words import script_phrases
 
 # Page -> least role, name in the navigation, title in English and Spanish, script.
 PAGES: dict[str, tuple[str, str]] = {
     "status": ("viewer", "Status"),
     "label": ("labeller", "Label"),
+    "grid": ("labeller", "Grid"),
+    "strip": ("labeller", "Strip"),
+    "review": ("reviewer", "Review"),
+    "team": ("reviewer", "Team"),
     "classes": ("labeller", "Classes"),
     "people": ("admin", "People"),
 }
 TITLES = {
     "Status": "Estado",
     "Label": "Etiquetar",
+    "Grid": "Rejilla",
+    "Strip": "Tira",
+    "Review": "Revisar",
+    "Team": "Equipo",
+    "Spot checks": "Comprobaciones",
     "Classes": "Clases",
     "People": "Personas",
     "Sign in": "Entrar",
@@ -54,6 +64,13 @@ class PageRoutes:
         return [
             Route(Access("GET", "/", "viewer"), self.status),
             Route(Access("GET", "/label", "labeller"), self.label),
+            Route(Access("GET", "/grid", "labeller"), self.grid),
+            Route(Access("GET", "/strip", "labeller"), self.strip),
+            Route(Access("GET", "/spot-checks", "labeller"), self.spot_checks),
+            Route(Access("GET", "/review", "reviewer"), self.review),
+            Route(Access("GET", "/team", "reviewer"), self.team),
+            Route(Access("GET", "/classes", "labeller"), self.classes),
+            Route(Access("GET", "/people", "admin"), self.people),
             Route(Access("GET", "/sign-in", "public"), self.sign_in),
             Route(Access("GET", "/start", "public"), self.start),
             Route(Access("GET", "/join", "public"), self.join),
@@ -111,11 +128,43 @@ class PageRoutes:
 
     def status(self, request: Request) -> Response:
         """Show how far everything is."""
-        return self.page(request, "status", "Status", script="web")
+        return self.page(request, "status", "Status", script="web", **status_facts(self._desk))
 
     def label(self, request: Request) -> Response:
         """Show one picture after another."""
-        return self.page(request, "label", "Label", multi=self._desk.is_multi())
+        return self._bench(request, "label", "Label")
+
+    def spot_checks(self, request: Request) -> Response:
+        """Show frames whose label was spread over a run, to judge that."""
+        return self._bench(request, "spot-check", "Spot checks")
+
+    def review(self, request: Request) -> Response:
+        """Show what people disagree about."""
+        return self._bench(request, "review", "Review")
+
+    def _bench(self, request: Request, mode: str, title: str) -> Response:
+        more = {"template": "label", "script": "label", "mode": mode, "heading": title}
+        return self.page(request, mode, title, multi=self._desk.is_multi(), **more)
+
+    def grid(self, request: Request) -> Response:
+        """Show many pictures that look alike."""
+        return self.page(request, "grid", "Grid", multi=self._desk.is_multi())
+
+    def strip(self, request: Request) -> Response:
+        """Show the frames of one region in the order of time."""
+        return self.page(request, "strip", "Strip", multi=self._desk.is_multi())
+
+    def team(self, request: Request) -> Response:
+        """Show how far people agree and how fast they are."""
+        return self.page(request, "team", "Team")
+
+    def classes(self, request: Request) -> Response:
+        """Show the classes and what is known of them."""
+        return self.page(request, "classes", "Classes")
+
+    def people(self, request: Request) -> Response:
+        """Show who may what."""
+        return self.page(request, "people", "People")
 
     def sign_in(self, request: Request) -> Response:
         """Ask for name and password."""

@@ -7,15 +7,26 @@ from collections.abc import Sequence
 from besana.web.desk import Desk
 from besana.web.gate import Gate
 from besana.web.routes_account import AccountRoutes
+from besana.web.routes_classes import ClassRoutes
 from besana.web.routes_label import LabelRoutes
+from besana.web.routes_many import ManyRoutes
 from besana.web.routes_pages import PageRoutes
 from besana.web.routes_pictures import PictureRoutes
+from besana.web.routes_team import TeamRoutes
 from besana.web.server import Route, build_app
 
 
 def site_routes(desk: Desk, account: AccountRoutes, pages: PageRoutes) -> Sequence[Route]:
     """List every route of the site."""
-    rooms = (account, LabelRoutes(desk), PictureRoutes(desk), pages)
+    rooms = (
+        account,
+        LabelRoutes(desk),
+        ManyRoutes(desk),
+        TeamRoutes(desk),
+        ClassRoutes(desk),
+        PictureRoutes(desk),
+        pages,
+    )
     return [route for room in rooms for route in room.routes()]
 
 

@@ -12,7 +12,7 @@ from besana.web.language import SPANISH
 # Calls of a script that show a phrase, and tables whose values are shown later.
 _TEXT = r'("(?:[^"\\]|\\.)*")'
 _SAID = re.compile(rf"\b(?:say|sayNow)\(\s*(?:[\w.]+(?: [<>=]+ \d+)? \? )?{_TEXT}(?: : {_TEXT})?")
-_LISTED = re.compile(r'^\s+\w+: ("[A-Z](?:[^"\\]|\\.)*"),$', re.MULTILINE)
+_LISTED = re.compile(r'^\s+\w+: ("(?:[A-Z][^"\\]*|[^"\\]* [^"\\]*)"),$', re.MULTILINE)
 
 
 @cache

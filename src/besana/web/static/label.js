@@ -7,8 +7,16 @@ const AHEAD = 20;
 const LOW = 12;
 const $ = (id) => document.getElementById(id);
 const tab = newKey();
+const mode = document.querySelector(".bench").dataset.mode;
+const SOURCES = { label: "web", review: "review", "spot-check": "spot-check" };
 const multi = document.querySelector(".bench").dataset.multi === "yes";
 const viewer = new Viewer($("picture"), $("outline"), $("screen"));
+
+const WHY = {
+  disagree: "People disagree",
+  unsure: "Somebody was unsure",
+  suspect: "The model expects another class",
+};
 
 let classes = [];
 let queue = [];
@@ -33,10 +41,12 @@ async function fill() {
     const known = [...(current ? [current] : []), ...queue].map((item) => [item.frame, item.region]);
     // What is on its way to the server must not come again.
     for (const { item } of past.slice(-60)) known.push([item.frame, item.region]);
-    const answer = await ask("POST", "/api/next", { count: AHEAD, tab, known: known.slice(-200) });
-    progress = answer.progress;
-    finished = answer.items.length === 0;
-    queue.push(...answer.items.map(loaded));
+    const answer = await more(known);
+    const here = new Set(known.map((sample) => sample.join("/")));
+    const fresh = answer.items.filter((item) => !here.has(`${item.frame}/${item.region}`));
+    progress = answer.progress ?? null;
+    finished = fresh.length === 0;
+    queue.push(...fresh.map(loaded));
   } catch (error) {
     const preparing = error instanceof Refused && error.answer.error === "preparing";
     if (error instanceof Refused && !preparing) notice(error.message);
@@ -47,6 +57,29 @@ async function fill() {
   if (!current && queue.length) next();
   else if (!current) showEmpty();
   showProgress();
+}
+
+async function more(known) {
+  if (mode === "review") {
+    const answer = await ask("GET", `/api/review?opened=${$("opened").checked}`);
+    if (!progress) $("progress").replaceChildren(say("{} pictures wait for a decision", number(answer.waiting)));
+    return answer;
+  }
+  if (mode === "spot-check") {
+    const answer = await ask("GET", "/api/spot-checks");
+    showRate(answer);
+    return answer;
+  }
+  return ask("POST", "/api/next", { count: AHEAD, tab, known: known.slice(-200) });
+}
+
+function showRate({ checked, wrong, spread, share, low, high }) {
+  const percent = (value) => number(100 * value, 1);
+  $("rate").replaceChildren(
+    checked
+      ? say("{} of {} checked labels were wrong: {} % (95 %: {} to {} %) of the {} that were spread over runs.", wrong, checked, percent(share), percent(low), percent(high), number(spread))
+      : say("{} labels were spread over runs; none is checked yet.", number(spread)),
+  );
 }
 
 function loaded(item) {
@@ -80,6 +113,8 @@ function showCaption() {
   $("caption").replaceChildren(
     ...(item ? [make("strong", {}, `${item.camera} · ${item.region}`), ` ${when(item.at)} UTC `] : []),
     ...(viewer.step ? [make("em", {}, say(viewer.step < 0 ? "{} frames before" : "{} frames after", Math.abs(viewer.step)))] : []),
+    ...(current?.why ? [make("span", { class: "proposed" }, say(WHY[current.why]))] : []),
+    ...Object.entries(current?.votes ?? {}).map(([who, what]) => make("span", { class: "vote" }, `${who}: ${what}`)),
     ...(current?.proposed ? [make("span", { class: "proposed" }, say("Proposed: {} ({} %)", current.proposed, number(100 * current.certainty)))] : []),
   );
 }
@@ -177,7 +212,7 @@ function saveChosen() {
 }
 
 function act(kind, more) {
-  const done = { act: kind, key: newKey(), frame: current.frame, region: current.region, base: current.base, note, source: "web", ...more };
+  const done = { act: kind, key: newKey(), frame: current.frame, region: current.region, base: current.base, note, source: SOURCES[mode], ...more };
   if (kind === "skip") delete done.base;
   past.push({ item: current, done });
   undone = [];
@@ -316,6 +351,11 @@ viewer.moved = () => {
   showCaption();
   $("beside").replaceChildren();
 };
+$("opened")?.addEventListener("change", () => {
+  queue = [];
+  current = null;
+  fill();
+});
 onLanguage(show);
 $("picture").alt = "";
 loadClasses().then(fill);

@@ -1,0 +1,58 @@
+"""What the first page shows: how far everything is, in a time that does not grow with the data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from besana import catalog as tables
+from besana.storage import free_bytes
+from besana.web.desk import Desk
+from besana.web.way import read_way
+
+_TRAININGS = 10
+
+
+def status_facts(desk: Desk) -> dict[str, Any]:
+    """Gather the way, what is due, labels by class, the last trainings.
+
+    Args:
+        desk: Whose workspace.
+    """
+    workspace = desk.workspace
+    catalog = workspace.catalog
+    frames, quality, samples, labels = (
+        catalog.counted(table)
+        for table in (tables.frames, tables.quality, tables.samples, tables.labels)
+    )
+    total = sum(labels.values())
+    return {
+        "way": read_way(workspace.reports),
+        "due": _due(desk, sum(frames.values()), sum(quality.values()), sum(samples.values())),
+        "classes": [
+            (name, count, count / max(1, total))
+            for name, count in sorted(labels.items(), key=lambda item: -item[1])
+        ],
+        "trainings": [
+            path.parent.name
+            for path in sorted(workspace.runs.glob("*/run.json"), reverse=True)[:_TRAININGS]
+        ],
+    }
+
+
+def _due(desk: Desk, frames: int, judged: int, samples: int) -> list[tuple[str, int, str]]:
+    """List what waits for somebody: a phrase, a number, a key that names its unit."""
+    found = [
+        ("Frames collected", frames, ""),
+        ("Frames judged", judged, ""),
+        ("Samples prepared", samples, ""),
+    ]
+    if desk.is_ready:
+        progress = desk.deck.progress("")
+        labelled = progress["labelled"]
+        found += [
+            ("Samples with a label", labelled, ""),
+            ("Samples without a label", progress["samples"] - labelled, ""),
+            ("Samples that a reviewer should see", len(desk.learned.suspects), ""),
+        ]
+    found.append(("Free on disk", free_bytes(desk.workspace.path), "free_bytes"))
+    return found
