@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from besana.errors import StorageError
 from besana.shards.cache import BlockCache, CacheCounts
+from besana.shards.gate import Gate
 from besana.storage import Storage
 
 
@@ -39,6 +40,7 @@ class Fetcher:
         self.storage = storage
         self._cache = cache
         self._lock = threading.Lock()
+        self._gate = Gate()
         self._tags: dict[str, Future[str]] = {}
         self._requests = self._fetched_bytes = 0
 
@@ -79,7 +81,8 @@ class Fetcher:
         with self._lock:
             self._requests += 1
         try:
-            data, tag = self.storage.read_version(shard, offset, length, expected)
+            with self._gate.read(length):
+                data, tag = self.storage.read_version(shard, offset, length, expected)
         except StorageError:
             if offset >= (self.storage.size(shard) or 0):
                 return b""  # buckets refuse a range that begins behind the end
