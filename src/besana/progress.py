@@ -44,6 +44,56 @@ def track(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
         yield lambda count: bar.advance(task, count)
 
 
+@contextlib.contextmanager
+def track_bytes(title: str, files: int, size_bytes: int) -> Iterator[Callable[[int, int], None]]:
+    """Show files, bytes, rate and time left while the block runs.
+
+    Args:
+        title: What is being done, as `frames`.
+        files: How many files there are.
+        size_bytes: Their bytes together.
+
+    Yields:
+        A function that is told files and bytes as they are done.
+    """
+    wanted = _shown.get()
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        yield lambda _files, _bytes: None
+        return
+    with _byte_bar() as bar:
+        task = bar.add_task(title, total=size_bytes, files=0, all_files=files)
+        done = 0
+
+        def advance(more: int, sent: int) -> None:
+            nonlocal done
+            done += more
+            bar.update(task, advance=sent, files=done)
+
+        yield advance
+
+
+def _byte_bar() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description:<10}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[files]:,}/{task.fields[all_files]:,} files"),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
+        console=Console(stderr=True),
+    )
+
+
 def _bar() -> Progress:
     from rich.console import Console
     from rich.progress import (
