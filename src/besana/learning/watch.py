@@ -14,7 +14,7 @@ from besana.learning.watch_rows import FRAME_SIGNALS
 from besana.learning.watch_words import CONFIDENCES, Words
 from besana.statistics.blocks import Blocks, residual, usual_residuals
 from besana.statistics.drift import Verdict, judge, judge_length, look_level
-from besana.statistics.intervals import bootstrap
+from besana.statistics.intervals import student_quantile
 from besana.statistics.label_free import Estimate, Line
 from besana.statistics.ratios import ratio
 
@@ -73,7 +73,7 @@ class Stream:
 
     Attributes:
         said: Blocks of `Words.said`.
-        looks: Blocks of random Fourier features; None when nobody computes them.
+        looks: Blocks of places along principal directions; None when nobody computes them.
     """
 
     said: Blocks
@@ -135,12 +135,29 @@ class Ruler:
         line: How accuracy follows from them.
         accuracy: The accuracy that held-out samples of this camera had.
         usual: (2,) mean of the two confidences on them.
+        cells: How many hours of how many regions that rests on.
     """
 
     words: Words
     line: Line
     accuracy: float
     usual: Floats
+    cells: int
+
+    @property
+    def error(self) -> float:
+        """Deviation that the accuracy of the held-out samples has by chance."""
+        return by_chance(self.accuracy, self.cells)
+
+
+def by_chance(accuracy: float, cells: int) -> float:
+    """Give the deviation of an accuracy by chance; an hour of a region is one draw in three.
+
+    Args:
+        accuracy: The accuracy, 0 to 1.
+        cells: How many hours of how many regions it is of.
+    """
+    return sqrt(max(accuracy * (1 - accuracy), 0.01) * _HOURS_ALIKE / max(cells, 1))
 
 
 def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
@@ -155,13 +172,13 @@ def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[
         terms: On what terms.
     """
     classes = len(ruler.words.classes)
-    of_camera = len(FRAME_SIGNALS) + 1 + classes + 2
+    of_camera = len(FRAME_SIGNALS) + 1 + classes + 4
     level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=of_camera)
     yield from _frame_findings(reference.frames, window.frames, level, terms)
     regions = [name for name in window.streams if name != CAMERA]
     if CAMERA in window.streams:
         yield from _stream_findings(CAMERA, reference, window, ruler, level, terms)
-        yield from _accuracies(window, ruler, terms)
+        yield from _accuracies(window, ruler, terms, level)
     signals = len(regions) * (classes + 2)
     level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=signals)
     for name in sorted(regions):
@@ -243,30 +260,33 @@ def _appearance(name: str, before: Blocks, now: Blocks, level: float, terms: Ter
     return replace(finding, expected=expected)
 
 
-def _accuracies(window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
+def _accuracies(window: Seen, ruler: Ruler, terms: Terms, level: float) -> Iterator[Finding]:
     """Estimate the accuracy, and measure it where people have labelled."""
     said = window.streams[CAMERA].said
-    cells = sum(
-        int((one.said.counts[:, :, 0] > 0).sum())
-        for name, one in window.streams.items()
-        if name != CAMERA or len(window.streams) == 1
-    )
-    measured = _measured(window, ruler)
     if said.samples:
-        estimate = estimated(ruler, _means(said)[-len(CONFIDENCES) :], cells=cells)
-        drop = ruler.accuracy - estimate.value
-        state: State = "drift" if drop > terms.max_drop and estimate.high < ruler.accuracy else "ok"
-        yield Finding(
+        estimate = estimated(ruler, _means(said)[-len(CONFIDENCES) :], cells=_cells(said))
+        error = (estimate.high - estimate.low) / 2 / student_quantile(0.95, ruler.line.degrees)
+        finding = Finding(
             *(CAMERA, ACCURACY, said.samples, estimate.value, ruler.accuracy),
             low=estimate.low,
             high=estimate.high,
-            state=state,
         )
-    if measured is not None:
-        worse = measured.high < ruler.accuracy and (
-            ruler.accuracy - measured.value > terms.max_drop
-        )
-        yield replace(measured, state="drift" if worse else "ok")
+        yield _lost(finding, error, ruler, terms, student_quantile(1 - level, ruler.line.degrees))
+    if window.right.samples:
+        yield _measured(window.right, ruler, terms, student_quantile(1 - level, 1000))
+
+
+def _lost(finding: Finding, error: float, ruler: Ruler, terms: Terms, limit: float) -> Finding:
+    """Say whether an accuracy is so much lower that it matters and is no chance."""
+    drop = ruler.accuracy - finding.value
+    score = -drop / max(np.hypot(error, ruler.error), 1e-9)
+    state: State = "drift" if -score > limit and drop > terms.max_drop else "ok"
+    return replace(finding, score=float(score), limit=limit, state=state)
+
+
+def _cells(blocks: Blocks) -> int:
+    """Count the hours of regions that samples are of: a camera sees one region at least."""
+    return max(1, int((blocks.counts[:, :, 0] > 0).sum()))
 
 
 def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
@@ -277,32 +297,24 @@ def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
         words: (2,) means of the two confidences.
         cells: How many hours of how many regions they are of.
     """
-    told = ruler.line.at(words, chance=0.0)
-    shift = ruler.accuracy - ruler.line.at(ruler.usual, chance=0.0).value
-    value = min(max(told.value + shift, 0.0), 1.0)
-    chance = sqrt(max(value * (1 - value), 0.01) * _HOURS_ALIKE / max(cells, 1))
-    reach = ruler.line.at(words, chance=chance)
-    return Estimate(
-        value,
-        max(0.0, value - (reach.value - reach.low)),
-        min(1.0, value + reach.high - reach.value),
-    )
+    moved = float((words - ruler.usual) @ ruler.line.weights)
+    value = min(max(ruler.accuracy + moved, 0.0), 1.0)
+    error = np.hypot(ruler.line.spread, by_chance(value, cells))
+    reach = float(student_quantile(0.95, ruler.line.degrees) * error)
+    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
-def _measured(window: Seen, ruler: Ruler) -> Finding | None:
-    """Measure the accuracy on the labels of the window, hours drawn together."""
-    sums, counts = window.right.sums[:, :, 0].sum(axis=1), window.right.counts[:, :, 0].sum(axis=1)
-    sums, counts = sums[counts > 0], counts[counts > 0]
-    if not len(sums):
-        return None
-    found = bootstrap(
-        np.stack([sums, counts], axis=1),
-        lambda total: ratio(total[..., :1], total[..., 1:]),
-        replicates=500,
-        level=0.9,
+def _measured(right: Blocks, ruler: Ruler, terms: Terms, limit: float) -> Finding:
+    """Measure the accuracy on the labels of the window."""
+    value = float(_means(right)[0])
+    error = by_chance(value, _cells(right))
+    reach = student_quantile(0.95, 1000) * error
+    finding = Finding(
+        *(CAMERA, MEASURED, right.samples, value, ruler.accuracy),
+        low=max(0.0, value - reach),
+        high=min(1.0, value + reach),
     )
-    value, low, high = found[0]
-    return Finding(CAMERA, MEASURED, int(counts.sum()), value, ruler.accuracy, low=low, high=high)
+    return _lost(finding, error, ruler, terms, limit)
 
 
 def _means(blocks: Blocks) -> Floats:

@@ -16,7 +16,7 @@ from besana.errors import NotFoundError, NotReadyError
 from besana.learning.judging import targets_of
 from besana.learning.spoilt import read_pictures, spoil, spoilings
 from besana.learning.watch import Ruler
-from besana.learning.watch_vectors import Looks, fit_features
+from besana.learning.watch_vectors import Looks, fit_projection
 from besana.learning.watch_words import CONFIDENCES, Words
 from besana.statistics.label_free import Line
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from besana.models.model import Model
     from besana.shards.datasets import Dataset
     from besana.shards.manifest import Manifest, Positions
-    from besana.statistics.drift import RandomFeatures
+    from besana.statistics.drift import Projection
     from besana.workspace import Workspace
 
 Floats = NDArray[np.float64]
@@ -51,7 +51,7 @@ class Learnt:
         right: (held,) how right it was.
         truth: (samples, classes) labels of the whole dataset, in the model's order of classes.
         looks: Computes vectors; None when nobody wants them.
-        features: Turns vectors into random features; None likewise.
+        projection: Places vectors along directions; None likewise.
     """
 
     model: str
@@ -64,14 +64,15 @@ class Learnt:
     right: Floats
     truth: NDArray[np.bool_]
     looks: Looks | None
-    features: RandomFeatures | None
+    projection: Projection | None
 
     def ruler(self, camera: str) -> Ruler:
         """Give what turns words into an accuracy for one camera."""
         of_camera = is_of(self.manifest, "camera", camera)[self.held]
         mine = of_camera if of_camera.sum() >= _FEWEST_HELD else np.ones(len(self.held), np.bool_)
         usual = self.said[mine][:, -len(CONFIDENCES) :].mean(axis=0)
-        return Ruler(self.words, self.line, float(self.right[mine].mean()), usual)
+        cells = hours_of_regions(self.manifest, self.held[mine])
+        return Ruler(self.words, self.line, float(self.right[mine].mean()), usual, cells)
 
 
 def learn(
@@ -116,10 +117,10 @@ def learn(
     held, probability = outside[told], probability[told]
     words = Words.learn(card.classes, card.kind, card.thresholds, probability, truth[held])
     looks = Looks(workspace, model, batch_size) if with_looks else None
-    features = None
+    projection = None
     if looks is not None:
-        step = max(1, len(manifest) // _FITTED)
-        features = fit_features(looks.of_manifest(manifest, np.arange(0, len(manifest), step)))
+        some = np.arange(0, len(manifest), max(1, len(manifest) // _FITTED))
+        projection = fit_projection(looks.of_manifest(manifest, some), truth[some])
     return Learnt(
         name,
         version,
@@ -131,7 +132,7 @@ def learn(
         words.right(probability, truth[held]),
         truth,
         looks,
-        features,
+        projection,
     )
 
 
@@ -200,3 +201,14 @@ def is_of(manifest: Manifest, column: str, name: str) -> NDArray[np.bool_]:
     if name not in coded.names:
         return np.zeros(len(manifest), np.bool_)
     return np.asarray(coded.codes == coded.names.index(name))
+
+
+def hours_of_regions(manifest: Manifest, positions: Positions) -> int:
+    """Count the hours of regions that some samples are of."""
+    at: Any = manifest.column("captured_at")
+    region: Any = manifest.column("region")
+    camera: Any = manifest.column("camera")
+    hours = at[positions].astype("datetime64[h]").astype(np.int64)
+    return len(
+        np.unique(np.stack([hours, region.codes[positions], camera.codes[positions]]), axis=1).T
+    )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from besana.learning.watch import CAMERA, Seen, Stream
 from besana.learning.watch_learnt import Learnt, is_of
 from besana.learning.watch_rows import Judged, judged_pages, read_frames
-from besana.learning.watch_vectors import FEATURES, features_of
+from besana.learning.watch_vectors import placed
 from besana.learning.watch_words import expected_of_labels
 from besana.statistics.blocks import Blocks, add_up, by_day_or_block, slot_of
 from besana.statistics.local_time import local_seconds
@@ -90,13 +90,13 @@ def _said_of(learnt: Learnt, mine: Positions) -> Floats:
 def _looks_of(
     learnt: Learnt, mine: Positions, local: NDArray[np.int64], regions: NDArray[np.str_]
 ) -> Floats | None:
-    if learnt.looks is None or learnt.features is None:
+    if learnt.looks is None or learnt.projection is None:
         return None
     chosen = np.flatnonzero(_thin(local, regions))
     chosen = chosen[:: max(1, -(-len(chosen) // _MOST_EMBEDDED))]
-    looks = np.full((len(mine), FEATURES), np.nan)
+    looks = np.full((len(mine), learnt.projection.components), np.nan)
     vectors = learnt.looks.of_manifest(learnt.manifest, mine[chosen])
-    looks[chosen] = features_of(learnt.features, vectors)
+    looks[chosen] = placed(learnt.projection, vectors)
     return looks
 
 
@@ -136,7 +136,7 @@ def streams_of(
         slot: (n,) hour of the day.
         regions: (n,) names.
         said: (n, classes + 2) `Words.said`.
-        looks: (n, features) random features; None without.
+        looks: (n, components) places along principal directions; None without.
     """
     names = sorted(set(regions.tolist()))
     chosen = {CAMERA: np.ones(len(regions), np.bool_)}
@@ -205,12 +205,12 @@ def seen_since(
 
 
 def _page_looks(learnt: Learnt, page: Judged, local: NDArray[np.int64]) -> Floats | None:
-    if learnt.looks is None or learnt.features is None:
+    if learnt.looks is None or learnt.projection is None:
         return None
     chosen = np.flatnonzero(_thin(local, page.region))
-    looks = np.full((len(page), FEATURES), np.nan)
+    looks = np.full((len(page), learnt.projection.components), np.nan)
     vectors = learnt.looks.of_places([page.places[place] for place in chosen.tolist()])
-    looks[chosen] = features_of(learnt.features, vectors)
+    looks[chosen] = placed(learnt.projection, vectors)
     return looks
 
 

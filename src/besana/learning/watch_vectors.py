@@ -1,4 +1,4 @@
-"""What samples look like to a model: its features, written once, as random Fourier features."""
+"""What samples look like to a model: its features, written once, along principal directions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from besana.learning.embeddings import Embeddings, backbone_key, embed, sample_k
 from besana.learning.sample_pages import manifest_of
 from besana.models.network import Backbone, Built, linear_head
 from besana.models.weights import Weights
-from besana.statistics.drift import RandomFeatures
+from besana.statistics.drift import Projection
 
 if TYPE_CHECKING:
     from besana.learning.embeddings import Vectors
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from besana.workspace import Workspace
 
 Floats = NDArray[np.float64]
-
-FEATURES = 256
-_FITTED = 4000
 
 
 class Looks:
@@ -86,17 +83,16 @@ def _keys(manifest: Manifest, positions: Positions) -> NDArray[np.uint64]:
     return sample_keys(manifest.identities(positions), manifest.crc32c[positions])
 
 
-def fit_features(vectors: Vectors) -> RandomFeatures:
-    """Fit the features on vectors of the reference, at most some thousands of them."""
-    told = vectors[~np.isnan(vectors).any(axis=1)].astype(np.float64)
-    step = max(1, len(told) // _FITTED)
-    return RandomFeatures(told[::step], count=FEATURES)
+def fit_projection(vectors: Vectors, truth: NDArray[np.bool_]) -> Projection:
+    """Fit the directions on vectors of the reference, (n, features), and their labels."""
+    told = ~np.isnan(vectors).any(axis=1)
+    return Projection(vectors[told].astype(np.float64), truth[told])
 
 
-def features_of(fitted: RandomFeatures, vectors: Vectors) -> Floats:
-    """Compute the features of vectors, (n, FEATURES); NaN where there is no vector."""
-    found = np.full((len(vectors), FEATURES), np.nan)
+def placed(projection: Projection, vectors: Vectors) -> Floats:
+    """Place vectors along the directions, (n, components); NaN where there is no vector."""
+    found = np.full((len(vectors), projection.components), np.nan)
     told = ~np.isnan(vectors).any(axis=1)
     if told.any():
-        found[told] = fitted(vectors[told].astype(np.float64))
+        found[told] = projection(vectors[told].astype(np.float64))
     return found

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 FEATURES = 24
 _STREAM = 81
 # How much each cause moves a sample, against a distance of 1 between classes.
-_COW, _BOUT, _DAY, _HOUR, _NIGHT, _NOISE = 0.30, 0.32, 0.12, 0.12, 0.6, 0.22
+_COW, _BOUT, _DAY, _HOUR, _NIGHT, _NOISE = 0.6, 0.75, 0.3, 0.3, 0.6, 0.5
 
 
 @dataclass(frozen=True)

@@ -81,65 +81,83 @@ def judge(
 def judge_length(usual: Floats, now: Floats, *, level: float) -> Verdict:
     """Say whether a vector of distances is longer than those of the reference's own days.
 
-    Lengths are compared as logarithms, which are nearly normal for a length that many
-    directions add to.
+    Each direction is measured in its own usual distance, drawn to the mean of all directions
+    because days are few. Lengths are compared as logarithms, which are nearly normal for a
+    length that many directions add to. Their spread is moderated (Smyth, 2004) by what so many
+    directions give by themselves, which counts as much as ten days.
 
     Args:
         usual: (u, k) distances of the reference's units.
         now: (k,) distance of the stretch.
         level: Probability of a false alarm.
     """
-    lengths = np.linalg.norm(usual, axis=1)
-    own = float(np.linalg.norm(now))
-    lengths = lengths[lengths > 0]
-    if len(lengths) < FEWEST_UNITS or isnan(own):
+    usual = usual[~np.isnan(usual).any(axis=1)]
+    if len(usual) < FEWEST_UNITS or np.isnan(now).any():
         return Verdict(float("nan"), inf, "unknown")
-    logs = np.log(lengths)
-    centre = float(logs.mean())
-    spread = float(logs.std(ddof=1)) * sqrt(1 + 1 / len(logs))
-    limit = student_quantile(1 - level, len(logs) - 1)
-    score = (np.log(max(own, 1e-12)) - centre) / max(spread, _SMALLEST_SPREAD)
-    return Verdict(float(score), limit, "drift" if score > limit else "ok")
+    squares = usual**2
+    total = squares.sum(axis=0)
+    lengths = np.array(
+        [_length(one, total - own, len(usual) - 1) for one, own in zip(usual, squares, strict=True)]
+    )
+    logs = np.log(np.maximum(lengths, _SHORTEST))
+    degrees = len(logs) - 1 + _PRIOR_DEGREES
+    own = degrees - _PRIOR_DEGREES
+    spread = sqrt((own * float(logs.var(ddof=1)) + _PRIOR_DEGREES * _PRIOR_SPREAD**2) / degrees)
+    away = np.log(max(_length(now, total, len(usual)), _SHORTEST)) - float(logs.mean())
+    score = float(away) / (spread * sqrt(1 + 1 / len(logs)))
+    limit = student_quantile(1 - level, degrees)
+    return Verdict(score, limit, "drift" if score > limit else "ok")
 
 
-# A length that never varied by more than this much would call every ripple a change.
-_SMALLEST_SPREAD = 0.05
+def _length(vector: Floats, squares: Floats, units: int) -> float:
+    """Measure a vector in each direction's usual distance."""
+    scale = (squares + _DRAWN * squares.mean() / units) / (units + _DRAWN)
+    return float(np.sqrt((vector**2 / np.maximum(scale, _SHORTEST)).mean()))
 
 
-class RandomFeatures:
-    """Turn vectors into features whose means differ when distributions do.
+_PRIOR_SPREAD, _PRIOR_DEGREES = 0.2, 10
+_DRAWN, _SHORTEST = 5.0, 1e-12
 
-    The distance of two means is the maximum mean discrepancy (Gretton et al., 2012) with a
-    Gaussian kernel, approximated by random Fourier features (Rahimi and Recht, 2007). Means add
-    up, so a block of a thousand samples is kept as one row.
+
+class Projection:
+    """Place vectors along principal directions within classes, each with a variance of 1.
+
+    Distances of means are then Mahalanobis distances. Directions in which classes differ are
+    left out, so that another mix of classes is no change of looks; shares of classes are
+    watched by themselves. Means add up, so an hour of samples is kept as one row.
 
     Args:
-        reference: (n, features) vectors of the reference, some thousands at most; they set the
-            scale: the largest component has unit variance, the kernel the median distance.
-        count: How many features.
-        components: How many principal components to look at.
-        seed: What the features are drawn from.
+        reference: (n, features) vectors of the reference, some thousands at most.
+        truth: (n, classes) which classes hold.
+        components: How many directions to keep.
     """
 
     def __init__(
-        self, reference: Floats, *, count: int = 256, components: int = 32, seed: int = 0
+        self, reference: Floats, truth: NDArray[np.bool_], *, components: int = 32
     ) -> None:
-        rng = np.random.default_rng(seed)
         self._centre = reference.mean(axis=0)
-        _, spread, axes = np.linalg.svd(reference - self._centre, full_matrices=False)
-        kept = max(1, min(components, int((spread > 1e-6 * max(spread[0], 1e-12)).sum())))
-        self._axes = axes[:kept].T / (spread[0] / sqrt(len(reference)) or 1.0)
-        placed = self._placed(reference)
-        pairs = rng.integers(len(placed), size=(2, 2000))
-        apart = np.linalg.norm(placed[pairs[0]] - placed[pairs[1]], axis=1)
-        width = float(np.median(apart[apart > 0])) if (apart > 0).any() else 1.0
-        self._waves = rng.normal(size=(kept, count // 2)) / width
+        away = reference - self._centre
+        told = truth - truth.mean(axis=0)
+        by_class = np.linalg.lstsq(told, away, rcond=None)[0]
+        _, spread, axes = np.linalg.svd(away - told @ by_class, full_matrices=False)
+        spread = spread / sqrt(max(len(reference) - 1, 1))
+        kept = min(components, max(1, int((spread > 1e-4 * max(spread[0], 1e-12)).sum())))
+        self._axes = axes[:kept].T / np.maximum(spread[:kept], 1e-12)
+        self._axes = self._axes @ _without(by_class @ self._axes)
+
+    @property
+    def components(self) -> int:
+        """Number of directions."""
+        return int(self._axes.shape[1])
 
     def __call__(self, vectors: Floats) -> Floats:
-        """Compute the features of some vectors, (n, count)."""
-        phase = self._placed(vectors) @ self._waves
-        parts = np.concatenate([np.cos(phase), np.sin(phase)], axis=1)
-        return np.asarray(parts / sqrt(self._waves.shape[1]))
-
-    def _placed(self, vectors: Floats) -> Floats:
+        """Place some vectors, (n, components)."""
         return np.asarray((vectors.astype(np.float64) - self._centre) @ self._axes)
+
+
+def _without(directions: Floats) -> Floats:
+    """Give a basis, (k, fewer), of everything at right angles to some directions, (m, k)."""
+    _, sizes, axes = np.linalg.svd(directions)
+    taken = int((sizes > 1e-6 * max(float(sizes.max(initial=0.0)), 1e-12)).sum())
+    kept = axes[min(taken, axes.shape[0] - 1) :]
+    return np.asarray(kept.T)

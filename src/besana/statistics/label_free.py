@@ -7,8 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.statistics.intervals import student_quantile
-
 Floats = NDArray[np.float64]
 
 _FEW = 1e-7
@@ -144,16 +142,3 @@ class Line:
         degrees = max(1, len(accuracy) - k - 1)
         error = accuracy - words @ weights - offset
         return Line(weights, offset, float(np.sqrt((error**2).sum() / degrees)), degrees)
-
-    def at(self, words: Floats, *, chance: float, level: float = 0.9) -> Estimate:
-        """Read an accuracy off the line.
-
-        Args:
-            words: (k,) what the model says now.
-            chance: Deviation of the accuracy of a stretch of this length by chance alone.
-            level: Level of the interval.
-        """
-        value = float(words @ self.weights + self.offset)
-        width = student_quantile((1 + level) / 2, self.degrees) * np.hypot(self.spread, chance)
-        low, high = (float(np.clip(value + sign * width, 0, 1)) for sign in (-1, 1))
-        return Estimate(float(np.clip(value, 0, 1)), low, high)

@@ -187,8 +187,7 @@ def _days(row: Any, last: dt.datetime) -> float:
 def _far(row: Any) -> float:
     if row.score is None or not row.score_limit:
         return 0.0
-    score, limit = float(row.score), float(row.score_limit)
-    return abs(score) / limit
+    return float(abs(row.score) / row.score_limit)
 
 
 def _pictures(
