@@ -81,6 +81,7 @@ class MemoryPlan(NamedTuple):
         threads: Threads that decode; fewer than wished when memory is short.
         record_bytes: Buffer for one record, one a thread.
         pixels_bytes: Buffer for one decoded picture, one a thread.
+        ahead_bytes: Records from a bucket that are held or on their way; 0 for local files.
         total_bytes: Everything: ring, threads, reads ahead.
     """
 
@@ -88,6 +89,7 @@ class MemoryPlan(NamedTuple):
     threads: int
     record_bytes: int
     pixels_bytes: int
+    ahead_bytes: int
     total_bytes: int
 
 
@@ -112,14 +114,13 @@ def plan_memory(
     pixels = _largest_decoded(settings, manifest, positions, augment)
     # Besides its buffers a thread holds a decoded PNG and a picture sampled finer than the target.
     thread = record + (4 * pixels + 4 * height * width * channels) * item
-    ahead = 0 if local else _ahead_bytes(settings, manifest, positions, record)
+    shards = 0 if local else _end_of_shards(manifest, positions)
     for threads in range(settings.threads, 0, -1):
         for slots in range(_MOST_SLOTS, _FEWEST_SLOTS - 1, -1):
+            ahead = 0 if local else min(_ahead_bytes(settings, slots, record), shards)
             total = slots * slot + threads * thread + ahead
-            if not local and settings.shuffle != "block":
-                total += slots * settings.rank_batch_size * record
             if total <= settings.memory_bytes:
-                return MemoryPlan(slots, threads, record, pixels, total)
+                return MemoryPlan(slots, threads, record, pixels, ahead, total)
     raise MemoryLimitError(
         f"The loader needs {total} bytes for {slots} batches of {settings.rank_batch_size} and a "
         f"thread, more than the {settings.memory_bytes} bytes allowed.",
@@ -127,17 +128,28 @@ def plan_memory(
     )
 
 
-def _ahead_bytes(
-    settings: LoaderSettings, manifest: Manifest, positions: Positions, record: int
-) -> int:
-    """Bound the bytes of segments that are held or on their way."""
+def _ahead_bytes(settings: LoaderSettings, slots: int, record: int) -> int:
+    """Bound the bytes from a bucket that are held or on their way.
+
+    With blocks they are the window, what is read ahead of it, and the segments that begin while
+    the batches of the ring go by; else the records of those batches.
+    """
+    passing = slots * settings.rank_batch_size * record
     if settings.shuffle != "block":
-        return 0
-    segments = settings.window_blocks + 1 + READS_AHEAD
+        return passing
+    begun = -(-slots * settings.batch_size * record // settings.block_bytes)
+    segments = settings.window_blocks + 1 + READS_AHEAD + begun
+    return segments * (settings.block_bytes + record)
+
+
+def _end_of_shards(manifest: Manifest, positions: Positions) -> int:
+    """Add up the shards, as far as samples are used."""
     ends = np.zeros(len(manifest.shards), np.int64)
-    last = manifest.offset_bytes[positions].astype(np.int64) + manifest.length_bytes[positions]
-    np.maximum.at(ends, manifest.shard[positions], last)
-    return min(segments * (settings.block_bytes + record), int(ends.sum()))
+    for start in range(0, len(positions), _CHUNK):
+        part = positions[start : start + _CHUNK]
+        last = manifest.offset_bytes[part].astype(np.int64) + manifest.length_bytes[part]
+        np.maximum.at(ends, manifest.shard[part], last)
+    return int(ends.sum())
 
 
 def _largest_decoded(

@@ -192,6 +192,10 @@ class BlockReader(Reader):
         workers: Threads that read.
         plan: All that will be requested, by segment.
         ahead: How many segments to read before they are needed.
+
+    Attributes:
+        held_bytes: Bytes that are held or on their way.
+        most_bytes: The most that they ever were.
     """
 
     def __init__(
@@ -211,6 +215,7 @@ class BlockReader(Reader):
         self._requested = self._started = 0
         self._where: dict[int, int] = {}
         self._loaded: dict[int, _Runs] = {}
+        self.held_bytes = self.most_bytes = 0
 
     @property
     def live(self) -> int:
@@ -225,7 +230,9 @@ class BlockReader(Reader):
         self._where.update(zip(positions, segments, strict=True))
         last = min(max(segments, default=-1) + 1 + self._ahead, len(self._left))
         for segment in range(self._started, last):
-            self._loaded[segment] = self._start(segment)
+            self._loaded[segment] = runs = self._start(segment)
+            self.held_bytes += runs.length
+        self.most_bytes = max(self.most_bytes, self.held_bytes)
         self._started = max(self._started, last)
 
     def _start(self, segment: int) -> _Runs:
@@ -242,6 +249,7 @@ class BlockReader(Reader):
                 self._workers.submit(self._fetcher.read, shard, first, last - first)
                 for first, last in zip(firsts, lasts, strict=True)
             ],
+            sum(lasts) - sum(firsts),
         )
 
     @override
@@ -265,7 +273,7 @@ class BlockReader(Reader):
             segment = self._where[position]
             self._left[segment] -= 1
             if not self._left[segment]:
-                del self._loaded[segment]
+                self.held_bytes -= self._loaded.pop(segment).length
 
     @override
     def close(self) -> None:
@@ -275,10 +283,11 @@ class BlockReader(Reader):
 
 
 class _Runs(NamedTuple):
-    """One segment: where its runs of bytes start, and the reads that bring them."""
+    """One segment: where its runs of bytes start, the reads that bring them, all their bytes."""
 
     offsets: list[int]
     reads: list[Future[bytes]]
+    length: int
 
 
 def _short(shard: str, offset: int) -> CorruptDataError:
