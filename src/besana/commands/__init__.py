@@ -9,6 +9,7 @@ COMMANDS = {
     "status": "Show how far each stage is and what is due.",
     "plan": "Say beforehand what the way will cost, in time and money, and what would be cheaper.",
     "bucket": "Set a bucket up, check it, or upload what lies on this disk into it.",
+    "catalog": "Move the catalog between SQLite and PostgreSQL, verified by counts and hashes.",
     "sql": "Ask the catalog a question in SQL.",
     "embed": "Compute one vector a sample with a frozen backbone.",
     "export": "Copy labels, samples or models out, for people, other tools and devices.",
