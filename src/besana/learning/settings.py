@@ -24,7 +24,7 @@ _SIZES_PX = {"probe": 0, "finetune": 0, "scratch": 64}
 _RATES = {"probe": 0.0, "finetune": 1e-3, "scratch": 4e-3}
 _HEAD_FACTORS = {"probe": 1.0, "finetune": 3.0, "scratch": 1.0}
 _APPEARANCES = {"probe": 0.0, "finetune": 0.5, "scratch": 0.0}
-_LIGHTS = {"probe": 0.0, "finetune": 0.8, "scratch": 0.4}
+_LIGHTS = {"probe": 0.0, "finetune": 0.5, "scratch": 0.4}
 _AVERAGE_SHARES = {"probe": 0.0, "finetune": 0.5, "scratch": 1 / 9}
 _AVERAGE_DECAYS = {"probe": 0.0, "finetune": 0.999, "scratch": 0.99}
 _BATCHES = {"probe": 64, "finetune": 32, "scratch": 64}
@@ -129,7 +129,7 @@ class TrainSettings(Settings):
         default=None,
         ge=0,
         le=1,
-        description="Largest change of brightness, contrast and colour; empty: 0.8 for finetune,"
+        description="Largest change of brightness, contrast and colour; empty: 0.5 for finetune,"
         " else 0.4.",
     )
     colourless_share: float | None = Field(
