@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from shard_farm import Farm, jpeg, smooth_picture
+from test_reading import CountingBucket
 from typing_extensions import override
 
 from besana.errors import CorruptDataError, NotFoundError, StorageError
@@ -69,6 +70,11 @@ def huge_length(path: Path, manifest: Manifest) -> None:
     path.write_bytes(data)
 
 
+def bytes_between(path: Path, manifest: Manifest) -> None:
+    data, at = path.read_bytes(), int(manifest.offset_bytes[10])
+    path.write_bytes(data[:at] + b"junk" + data[at:])
+
+
 def empty(path: Path, manifest: Manifest) -> None:
     path.write_bytes(b"")
 
@@ -87,20 +93,60 @@ KINDS = [
     (huge_length, "cam/00005/all"),
     (other_shard, "cam/000"),
     (bytes_before, "cam/000"),
+    (bytes_between, "cam/000"),
     (empty, "cam/000"),
 ]
 
 
+FAR: dict[str, Any] = {"shuffle": "block", "block_bytes": 6000, "window_blocks": 3}
+
+
+@pytest.mark.parametrize("options", [{}, FAR], ids=["near", "far"])
 @pytest.mark.parametrize(("damage", "sample"), KINDS)
 def test_corruption_stops_and_names_shard_offset_and_sample(
-    farm: Manifest, damage: Callable[[Path, Manifest], None], sample: str
+    farm: Manifest,
+    damage: Callable[[Path, Manifest], None],
+    sample: str,
+    options: dict[str, Any],
 ) -> None:
     damage(shard(farm), farm)
+    if options:
+        options = options | {"shards": CountingBucket(farm.storage.url)}
 
     with pytest.raises(CorruptDataError, match=r"'shard-0.tfrecord' at byte \d+") as caught:
-        load(farm)
+        load(farm, **options)
 
     assert sample in str(caught.value)
+
+
+def test_bytes_behind_the_last_record_change_nothing(farm: Manifest) -> None:
+    before = load(farm)
+    with shard(farm).open("ab") as file:
+        file.write(b"junk" * 100)
+
+    assert load(farm) == before
+
+
+@pytest.mark.slow
+def test_every_byte_changed_at_rest_is_found_before_it_is_used(farm: Manifest) -> None:
+    """F19: whatever byte of a shard changes, its record is named and not used."""
+    path = shard(farm)
+    good = path.read_bytes()
+    generator = np.random.default_rng(7)
+    with Loader(
+        farm, batch_size=40, size=8, threads=2, shuffle="none", on_error="substitute",
+        max_dropped_share=1.0,
+    ) as loader:  # fmt: skip
+        for number in range(1000):
+            place = int(generator.integers(len(good)))
+            flip(path, place, int(generator.integers(8)))
+            loader.set_epoch(number)
+            (batch,) = loader
+            hit = int(np.searchsorted(farm.offset_bytes[:20], place, side="right")) - 1
+            assert np.flatnonzero(~batch.valid).tolist() == [hit]
+            assert not batch.images[hit].any()
+            assert f"cam/{hit:05d}/all" in loader.dropped()[-1]
+            path.write_bytes(good)
 
 
 @pytest.mark.parametrize(("damage", "sample"), KINDS[:5])
@@ -264,6 +310,23 @@ def test_leaving_in_the_middle_of_an_epoch_is_quiet(farm: Manifest) -> None:
     )
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def make_in_child(folder: str, counts: Any) -> None:
+    with Loader(f"{folder}/manifest.parquet", batch_size=8, size=8, threads=2) as loader:
+        counts.put([n for batch in loader for n in batch.index.tolist()])
+
+
+def test_a_spawned_child_makes_the_same_batches(farm: Manifest) -> None:
+    context = multiprocessing.get_context("spawn")
+    counts = context.Queue()
+    child = context.Process(target=make_in_child, args=(farm.storage.url, counts))
+    child.start()
+    found = counts.get(timeout=60)
+    child.join(timeout=10)
+
+    assert found == load(farm)
+    assert child.exitcode == 0
 
 
 def count_in_child(loader: Loader, counts: Any) -> None:
