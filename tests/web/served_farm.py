@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from running import Client
-from small_dataset import RECIPE, vars_of
 
 from besana import catalog as tables
 from besana.images.encode import encode_jpeg
@@ -23,6 +22,7 @@ from besana.web.desk import Desk, DeskSettings
 from besana.web.server import Address, bind, serve
 from besana.web.site import build_site
 from besana.workspace import Workspace
+from small_dataset import RECIPE, vars_of
 
 FIRST = dt.datetime(2025, 3, 3, 6, tzinfo=dt.UTC)
 REGIONS = ("bed-1", "bed-2")
@@ -47,10 +47,13 @@ def frame_id(number: int) -> str:
 
 
 def picture(number: int, region: str) -> np.ndarray[Any, Any]:
-    """Draw a class as a colour, (90, 60, 3)."""
-    colour = CLASSES.index(truth(number, region)) * 80 + 40
+    """Draw a class as a colour and as a bright block at its own place, (90, 60, 3)."""
+    place = CLASSES.index(truth(number, region))
+    colour = place * 80 + 40
     noise = np.random.default_rng(number).integers(0, 20, (90, 60, 3))
-    return (noise + [colour, 120, 200 - colour // 2]).astype(np.uint8)
+    pixels = noise + np.array([colour, 120, 200 - colour // 2])
+    pixels[30 * place : 30 * place + 25, 10:50] = 235
+    return pixels.astype(np.uint8)
 
 
 def make_farm(folder: Path, frames: int = 60, settings: str = SETTINGS) -> Workspace:

@@ -169,7 +169,8 @@ def hash_of(sample: Sample) -> int:
 def _runs(deck: Deck, numbers: list[int], starts: list[int]) -> list[dict[str, Any]]:
     """Describe runs by where they begin and end, and the class a model proposes for most of it."""
     runs = []
-    for start, end in zip(starts, [*starts[1:], len(numbers)], strict=True):
+    ends = [*starts[1:], len(numbers)][: len(starts)]
+    for start, end in zip(starts, ends, strict=True):
         proposed = Counter(deck.proposal(n).get("proposed") for n in numbers[start:end])
         runs.append({"start": start, "end": end, "proposed": proposed.most_common(1)[0][0]})
     return runs

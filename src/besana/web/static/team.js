@@ -35,7 +35,7 @@ function matrix(name, rows) {
   const said = [...new Set([...Object.keys(rows), ...Object.values(rows).flatMap(Object.keys)])].sort();
   return make(
     "div",
-    { class: "scroll", role: "region", tabindex: "0", "aria-label": name },
+    { class: "scroll", role: "group", tabindex: "0", "aria-label": name },
     make(
       "table",
       {},
