@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from besana.workspace import Report
 
-QUARANTINED, STOPPED = 3, 130
+QUARANTINED, CHANGED, STOPPED = 3, 4, 130
 
 # Stages whose dropped frames are in quarantine: the exit status says so.
 _QUARANTINING = ("collect", "clean", "prepare")
@@ -43,7 +43,8 @@ _ENGINE: dict[str, tuple[Any, str]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status.
 
-    0 all good, 1 an error, 2 usage, 3 some images in quarantine, 130 stopped with Ctrl-C.
+    0 all good, 1 an error, 2 usage, 3 some images in quarantine, 4 a camera no longer shows what
+    the model was trained on, 130 stopped with Ctrl-C.
     """
     # Arrow's own memory pool keeps what it freed; read when pyarrow is first imported.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -227,6 +228,8 @@ def _run_verb(verb: str, given: Mapping[str, Any], options: Mapping[str, Any]) -
         _show_reports(reports)
     if any(report.dropped for report in reports if report.stage in _QUARANTINING):
         raise SystemExit(QUARANTINED)
+    if any(report.facts.get("changes") for report in reports if report.stage == "monitor"):
+        raise SystemExit(CHANGED)
 
 
 def _reports(verb: str, given: Mapping[str, Any], options: Mapping[str, Any]) -> list[Report]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.learning.watch_rows import FRAME_SIGNALS
-from besana.learning.watch_words import CONFIDENCES, Words
+from besana.learning.watch_words import CONFIDENCES, Words, steadiness
 from besana.statistics.blocks import Blocks, residual, usual_residuals
 from besana.statistics.drift import Verdict, judge, judge_length, look_level
 from besana.statistics.intervals import student_quantile
@@ -134,7 +134,7 @@ class Ruler:
         words: What the model's words mean.
         line: How accuracy follows from them.
         accuracy: The accuracy that held-out samples of this camera had.
-        usual: (2,) mean of the two confidences on them.
+        usual: (3,) mean of the two confidences on them, and steady shares: 1.
         cells: How many hours of how many regions that rests on.
     """
 
@@ -176,9 +176,9 @@ def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[
     level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=of_camera)
     yield from _frame_findings(reference.frames, window.frames, level, terms)
     regions = [name for name in window.streams if name != CAMERA]
-    if CAMERA in window.streams:
+    if CAMERA in window.streams and CAMERA in reference.streams:
         yield from _stream_findings(CAMERA, reference, window, ruler, level, terms)
-        yield from _accuracies(window, ruler, terms, level)
+        yield from _accuracies(reference, window, ruler, terms, level)
     signals = len(regions) * (classes + 2)
     level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=signals)
     for name in sorted(regions):
@@ -260,11 +260,16 @@ def _appearance(name: str, before: Blocks, now: Blocks, level: float, terms: Ter
     return replace(finding, expected=expected)
 
 
-def _accuracies(window: Seen, ruler: Ruler, terms: Terms, level: float) -> Iterator[Finding]:
+def _accuracies(
+    reference: Seen, window: Seen, ruler: Ruler, terms: Terms, level: float
+) -> Iterator[Finding]:
     """Estimate the accuracy, and measure it where people have labelled."""
     said = window.streams[CAMERA].said
     if said.samples:
-        estimate = estimated(ruler, _means(said)[-len(CONFIDENCES) :], cells=_cells(said))
+        away = residual(reference.streams[CAMERA].said, said)[: -len(CONFIDENCES)]
+        steady = steadiness(away, kind=ruler.words.kind)
+        words = np.append(_means(said)[-len(CONFIDENCES) :], steady)
+        estimate = estimated(ruler, words, cells=_hours_of_regions(window))
         error = (estimate.high - estimate.low) / 2 / student_quantile(0.95, ruler.line.degrees)
         finding = Finding(
             *(CAMERA, ACCURACY, said.samples, estimate.value, ruler.accuracy),
@@ -285,8 +290,13 @@ def _lost(finding: Finding, error: float, ruler: Ruler, terms: Terms, limit: flo
 
 
 def _cells(blocks: Blocks) -> int:
-    """Count the hours of regions that samples are of: a camera sees one region at least."""
     return max(1, int((blocks.counts[:, :, 0] > 0).sum()))
+
+
+def _hours_of_regions(window: Seen) -> int:
+    """Count the hours of regions that a window has samples of."""
+    regions = [one.said for name, one in window.streams.items() if name != CAMERA]
+    return sum(map(_cells, regions or [window.streams[CAMERA].said]))
 
 
 def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
@@ -294,7 +304,7 @@ def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
 
     Args:
         ruler: What the words mean.
-        words: (2,) means of the two confidences.
+        words: (3,) means of the two confidences, and how steady the shares of classes are.
         cells: How many hours of how many regions they are of.
     """
     moved = float((words - ruler.usual) @ ruler.line.weights)

@@ -17,7 +17,7 @@ from besana.learning.judging import targets_of
 from besana.learning.spoilt import read_pictures, spoil, spoilings
 from besana.learning.watch import Ruler
 from besana.learning.watch_vectors import Looks, fit_projection
-from besana.learning.watch_words import CONFIDENCES, Words
+from besana.learning.watch_words import CONFIDENCES, Words, steadiness
 from besana.statistics.label_free import Line
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ _MOST_HELD, _FEWEST_HELD = 20_000, 30
 _FITTED = 4000
 _SPOILT = 160
 _LINE = "watch.json"
+# Without spoilt pictures: the mean of both confidences, whatever the shares of classes.
+_USUAL = (0.5, 0.5, 0.0)
 _FRAMES_A_QUERY = 400
 
 
@@ -70,7 +72,7 @@ class Learnt:
         """Give what turns words into an accuracy for one camera."""
         of_camera = is_of(self.manifest, "camera", camera)[self.held]
         mine = of_camera if of_camera.sum() >= _FEWEST_HELD else np.ones(len(self.held), np.bool_)
-        usual = self.said[mine][:, -len(CONFIDENCES) :].mean(axis=0)
+        usual = np.append(self.said[mine][:, -len(CONFIDENCES) :].mean(axis=0), 1.0)
         cells = hours_of_regions(self.manifest, self.held[mine])
         return Ruler(self.words, self.line, float(self.right[mine].mean()), usual, cells)
 
@@ -187,9 +189,13 @@ def _line(
         said, right = [], []
         for way in spoilings():
             probability = model.predict(spoil(images, way)).astype(np.float64)
-            said.append(words.said(probability)[:, -len(CONFIDENCES) :].mean(axis=0))
+            said.append(words.said(probability).mean(axis=0))
             right.append(float(words.right(probability, truth[kept_positions]).mean()))
-        line = Line.fit(np.array(said), np.array(right))
+        told = np.array(said)
+        away = told[:, : -len(CONFIDENCES)] - told[0, : -len(CONFIDENCES)]
+        steady = [steadiness(row, kind=words.kind) for row in away]
+        told = np.column_stack([told[:, -len(CONFIDENCES) :], steady])
+        line = Line.fit(told, np.array(right), usual=np.array(_USUAL))
         record = {**vars(line), "weights": line.weights.tolist()}
         place.write(_LINE, json.dumps(record).encode())
         return line

@@ -102,6 +102,23 @@ class Words:
         return truth
 
 
+def steadiness(away: Floats, *, kind: str) -> float:
+    """Say how near the shares of classes are to the expected ones: 1 when they are.
+
+    Animals do not behave the same every day, so small distances count for nothing.
+
+    Args:
+        away: (classes,) distances of the shares.
+        kind: `single`, whose distances add up to 0, or `multi`.
+    """
+    far = float(np.abs(away).sum()) / 2 if kind == "single" else float(np.abs(away).mean())
+    return 1.0 - max(0.0, far - _USUALLY_AWAY)
+
+
+# Total variation between the shares of one day and of all days that behaviour alone explains.
+_USUALLY_AWAY = 0.05
+
+
 def expected_of_labels(
     said: Floats, truth: NDArray[np.bool_], labels: NDArray[np.bool_], *, kind: str
 ) -> Floats:

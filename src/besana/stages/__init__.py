@@ -17,5 +17,7 @@ STAGES = {
     "evaluate": "Measure a trained model on the test split, with honest intervals.",
     "register": "Let a trained model through the gate: challenger or champion.",
     "predict": "Classify samples with a registered model.",
+    "monitor": "Tell whether cameras still show what the model was trained on, and what a change"
+    " costs.",
     "answers": "Add predictions up to hours per bed and day, or shares of a field.",
 }

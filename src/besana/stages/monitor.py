@@ -1,4 +1,4 @@
-"""Tell whether the cameras still show what the model was trained on, and what a change costs.
+"""Tell whether cameras still show what the model was trained on, and what a change costs.
 
 Reads: predictions, quality, embeddings, samples, labels
 Writes: drift, reports/monitor.prom
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from besana.learning.watch_learnt import Learnt
     from besana.learning.watch_reference import Reference
     from besana.registry import Version
+    from besana.shards.datasets import Dataset
+    from besana.shards.manifest import Manifest
 
 EXAMPLE = "besana monitor farm --webhook https://example.org/hooks/barn"
 
@@ -149,10 +151,11 @@ def _check_mail(config: Config) -> None:
 
 def _watch(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
     """Look at every camera; the model is loaded only when a look is due."""
+    manifest = _dataset(workspace, version).manifest()
     due = {
         camera: looks
         for camera in sorted(workspace.catalog.counted(tables.frames))
-        if (looks := list(_due(workspace, config, version, camera)))
+        if (looks := list(_due(workspace, config, version, manifest, camera)))
     }
     report.fact("looks", sum(map(len, due.values())))
     if not due:
@@ -164,13 +167,15 @@ def _watch(workspace: Workspace, config: Config, version: Version, report: Repor
             advance(len(looks))
 
 
-def _due(workspace: Workspace, config: Config, version: Version, camera: str) -> Iterator[_Look]:
+def _due(
+    workspace: Workspace, config: Config, version: Version, manifest: Manifest, camera: str
+) -> Iterator[_Look]:
     """List the looks at a camera that can be taken now and have not been."""
     from besana.learning.watch_rows import last_frame_at
     from besana.learning.watch_state import last_look_at
 
     last = last_frame_at(workspace.catalog, camera)
-    trained_until = _trained_until(workspace, version, camera)
+    trained_until = _trained_until(workspace, manifest, camera)
     if last is None or trained_until is None:
         return
     settings = workspace.camera(camera)
@@ -199,7 +204,7 @@ def _time(hour: int, zone: ZoneInfo) -> dt.datetime:
     return local.astimezone(dt.UTC)
 
 
-def _trained_until(workspace: Workspace, version: Version, camera: str) -> dt.datetime | None:
+def _trained_until(workspace: Workspace, manifest: Manifest, camera: str) -> dt.datetime | None:
     """Tell when a camera's last sample of the model's dataset was taken.
 
     A camera that the dataset does not know is watched from its first frame on.
@@ -209,7 +214,6 @@ def _trained_until(workspace: Workspace, version: Version, camera: str) -> dt.da
 
     from besana.learning.watch_learnt import is_of
 
-    manifest = _dataset(workspace, version).manifest()
     at: Any = manifest.column("captured_at")
     mine = at[is_of(manifest, "camera", camera) & ~np.isnat(at)]
     if len(mine):
@@ -222,7 +226,7 @@ def _trained_until(workspace: Workspace, version: Version, camera: str) -> dt.da
     return first if isinstance(first, dt.datetime) else None
 
 
-def _dataset(workspace: Workspace, version: Version) -> Any:
+def _dataset(workspace: Workspace, version: Version) -> Dataset:
     from besana.shards.datasets import open_dataset
 
     name, _, number = version.tags.get("dataset", "").partition("/")

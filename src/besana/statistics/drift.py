@@ -133,7 +133,7 @@ class Projection:
     """
 
     def __init__(
-        self, reference: Floats, truth: NDArray[np.bool_], *, components: int = 32
+        self, reference: Floats, truth: NDArray[np.bool_], *, components: int = 16
     ) -> None:
         self._centre = reference.mean(axis=0)
         away = reference - self._centre

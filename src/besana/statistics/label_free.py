@@ -124,16 +124,16 @@ class Line:
     degrees: int
 
     @staticmethod
-    def fit(words: Floats, accuracy: Floats, *, penalty: float = 0.02) -> Line:
-        """Fit a line with a ridge that draws it to the plain mean of the words.
+    def fit(words: Floats, accuracy: Floats, *, usual: Floats, penalty: float = 0.02) -> Line:
+        """Fit a line with a ridge that draws it to weights that are good without any fitting.
 
         Args:
             words: (m, k) what the model says of each spoilt set, each an accuracy itself.
             accuracy: (m,) what is true of it.
+            usual: (k,) the weights without fitting.
             penalty: Strength of the ridge, in squared accuracy.
         """
         k = words.shape[1]
-        usual = np.full(k, 1 / k)
         centre, middle = words.mean(axis=0), float(accuracy.mean())
         x = words - centre
         y = accuracy - middle - x @ usual

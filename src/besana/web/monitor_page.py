@@ -262,7 +262,7 @@ def alert_message(farm: str, model: str, news: Sequence[Any]) -> dict[str, Any]:
         news: Rows of changes that people do not know of.
     """
     cameras = sorted({row.camera for row in news})
-    title = f"besana: {farm}: {', '.join(cameras)} changed"
+    headline = f"besana: {farm}: {', '.join(cameras)} changed"
     lines = [
         f"{row.camera}{' ' + row.region if row.region else ''}: {signal_words(row.signal)} "
         f"{_rounded(row.value)}, expected {_rounded(row.expected)}, "
@@ -270,8 +270,8 @@ def alert_message(farm: str, model: str, news: Sequence[Any]) -> dict[str, Any]:
         for row in news
     ]
     return {
-        "title": title,
-        "text": "\n".join([title, f"Model {model}", *lines, "See reports/monitor.html"]),
+        "title": headline,
+        "text": "\n".join([headline, f"Model {model}", *lines, "See reports/monitor.html"]),
         "farm": farm,
         "model": model,
         "changes": [
@@ -307,10 +307,10 @@ def gauges(farm: str, rows: Sequence[Any]) -> Iterator[Gauge]:
         "Distance from the days of training over its limit.",
         [(labels, _far(row)) for labels, row in labelled if row.score is not None],
     )
-    for name, column in (("", "value"), ("_low", "low"), ("_high", "high")):
+    for suffix, column in (("", "value"), ("_low", "low"), ("_high", "high")):
         for signal in _ACCURACIES:
             yield Gauge(
-                f"besana_{signal}{name}",
+                f"besana_{signal}{suffix}",
                 "Accuracy of the model in the last window, 0 to 1.",
                 [
                     ({"farm": farm, "camera": row.camera}, float(row._mapping[column]))
