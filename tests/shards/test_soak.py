@@ -81,7 +81,7 @@ def test_fifty_epochs_leave_nothing_behind(
     assert done.returncode == 0, done.stderr
     held, threads, files, processes = zip(*json.loads(done.stdout), strict=True)
 
-    assert max(held[30:]) - max(held[10:20]) < 3 << 20
+    assert max(held[40:]) - max(held[20:30]) < 3 << 20
     assert set(threads[2:]) == {threads[-1]}
     assert max(files[10:]) <= max(files[2:10])
     assert set(processes) == {1 + bool(options.get("process"))}
