@@ -1,0 +1,132 @@
+"""Distances of days, the budget of false alarms, and accuracy without labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from besana.statistics.blocks import add_up, by_day_or_block, residual, slot_of, usual_residuals
+from besana.statistics.drift import Projection, judge, judge_length, look_level
+from besana.statistics.label_free import Expectation, Line, tempered
+
+HOUR = 3600
+
+
+def days_of(rng, days, *, every_s=1800, day_spread=1.0, rhythm=20.0):
+    """A signal with a rhythm of the day, a level of each day, and noise."""
+    at = np.arange(0, days * 24 * HOUR, every_s)
+    level = rng.normal(0, day_spread, days)[at // (24 * HOUR)]
+    values = rhythm * np.sin(2 * np.pi * at / (24 * HOUR)) + level + rng.normal(0, 0.5, len(at))
+    return at, values[:, None]
+
+
+def test_the_rhythm_of_the_day_cancels():
+    rng = np.random.default_rng(0)
+    at, values = days_of(rng, 8)
+    blocks = add_up(at // (24 * HOUR), slot_of(at, 1), values, slots=24)
+    morning = at % (24 * HOUR) < 6 * HOUR
+    part = morning & (at < 24 * HOUR)
+    window = add_up(at[part], slot_of(at[part], 1), values[part], slots=24)
+    others = blocks.part(blocks.units > 0)
+    assert abs(values[part].mean() - values.mean()) > 8
+    assert abs(residual(others, window)[0]) < 4
+
+
+def test_a_day_is_left_out_of_its_own_usual():
+    values = np.array([[1.0], [1.0], [1.0], [9.0]])
+    blocks = add_up(np.arange(4), np.zeros(4, np.int64), values, slots=24)
+    assert usual_residuals(blocks)[:, 0] == pytest.approx([-8 / 3, -8 / 3, -8 / 3, 8])
+
+
+def test_nan_adds_nothing():
+    blocks = add_up(
+        np.zeros(2, np.int64), np.zeros(2, np.int64), np.array([[np.nan], [3.0]]), slots=2
+    )
+    assert blocks.means()[0, 0] == 3.0
+    assert blocks.samples == 1
+
+
+def test_days_are_units_once_there_are_enough():
+    at = np.arange(0, 6 * 24 * HOUR, HOUR, dtype=np.int64)
+    assert len(np.unique(by_day_or_block(at, 1, fewest=5))) == 6
+    assert len(np.unique(by_day_or_block(at[:48], 1, fewest=5))) == 48
+
+
+def test_false_alarms_stay_at_the_level_however_few_the_days():
+    rng = np.random.default_rng(1)
+    for days in (5, 12):
+        alarms = 0
+        for _ in range(4000):
+            usual, now = rng.normal(size=days), rng.normal()
+            own = np.array([one - np.delete(usual, i).mean() for i, one in enumerate(usual)])
+            alarms += judge(own, now - usual.mean(), level=0.02).state == "drift"
+        assert alarms / 4000 < 0.026, days
+
+
+def test_a_change_beyond_all_days_is_found_and_a_small_one_does_not_matter():
+    usual = np.random.default_rng(2).normal(0, 1, 12)
+    assert judge(usual, 15.0, level=1e-4).state == "drift"
+    assert judge(usual, 15.0, level=1e-4, least=20).state == "ok"
+    assert judge(usual, 15.0, level=1e-4, side="below").state == "ok"
+    assert judge(usual[:2], 15.0, level=1e-4).state == "unknown"
+
+
+def test_lengths_alarm_at_their_level_and_see_one_direction():
+    rng = np.random.default_rng(3)
+    alarms, found = 0, 0
+    for _ in range(500):
+        usual = rng.normal(size=(10, 16))
+        now = rng.normal(size=16)
+        alarms += judge_length(usual, now, level=0.02).state == "drift"
+        found += judge_length(usual, now + 20 * np.eye(16)[3], level=1e-3).state == "drift"
+    assert alarms / 500 < 0.03
+    assert found / 500 > 0.95
+
+
+def test_another_mix_of_classes_is_no_other_look():
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(2, 12)) * 4
+    label = rng.integers(0, 2, 1000)
+    vectors = centres[label] + rng.normal(size=(1000, 12))
+    place = Projection(vectors, np.eye(2)[label] > 0)
+    means = [place(vectors[label == one]).mean(axis=0) for one in (0, 1)]
+    moved = place(vectors + 3 * rng.normal(size=12)).mean(axis=0)
+    assert np.linalg.norm(means[0] - means[1]) < 0.2
+    assert np.linalg.norm(moved) > 3
+    assert place(vectors).std(axis=0) == pytest.approx(np.ones(place.components), abs=0.1)
+
+
+def test_the_budget_is_shared_out_among_looks_and_signals():
+    level = look_level(1.0, every_hours=6, signals=10)
+    assert level * 10 * 730.5 / 6 == pytest.approx(1.0)
+
+
+def unsure(rng, count, accuracy):
+    """Probabilities of a model that is as sure as it is right, and the truth."""
+    p = np.clip(rng.beta(8 * accuracy, 8 * (1 - accuracy), count), 0.51, 0.999)
+    says = rng.integers(0, 2, count)
+    truth = np.where(rng.random(count) < p, says, 1 - says)
+    probability = np.stack([1 - p, p], axis=1)
+    probability[says == 0] = probability[says == 0][:, ::-1]
+    return probability, truth
+
+
+def test_both_words_follow_the_accuracy():
+    rng = np.random.default_rng(5)
+    probability, truth = unsure(rng, 6000, 0.95)
+    learnt = Expectation.learn(tempered(probability, 0.5), truth)
+    assert learnt.temperature == pytest.approx(2.0, abs=0.4)
+    harder, truth = unsure(rng, 6000, 0.75)
+    right = (harder.argmax(axis=1) == truth).mean()
+    assert learnt.believed(tempered(harder, 0.5)).mean() == pytest.approx(right, abs=0.04)
+    assert learnt.above(tempered(harder, 0.5)).mean() < learnt.accuracy - 0.1
+    assert learnt.accuracy - right > 0.05
+
+
+def test_a_line_corrects_words_that_say_too_much():
+    rng = np.random.default_rng(6)
+    accuracy = rng.uniform(0.4, 1, 30)
+    words = np.stack([0.5 + accuracy / 2, accuracy], axis=1) + rng.normal(0, 0.01, (30, 2))
+    line = Line.fit(words, accuracy, usual=np.array([0.5, 0.5]))
+    assert words @ line.weights + line.offset == pytest.approx(accuracy, abs=0.06)
+    assert line.spread < 0.03
