@@ -265,7 +265,7 @@ def _part_of(
     part = path.with_name(f"{_TEMPORARY}{uuid.uuid4().hex}")
     try:
         _make_folder(path.parent)
-        with part.open("xb") as file:
+        with part.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
