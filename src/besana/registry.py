@@ -6,6 +6,7 @@ MLflow takes seconds to import, so that happens when a registry is first used, n
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import warnings
@@ -19,6 +20,11 @@ from besana.errors import MissingExtraError, NotReadyError, StorageError
 from besana.workspace import Workspace
 
 CHAMPION, CHALLENGER = "champion", "challenger"
+EXPORT_TAG, EXPORT_FOLDER = "besana.export.sha256", "onnx"
+"""Hash of the certificate of a version's export, and where it lies below the version's folder."""
+
+_CHAMPIONS = "besana.champions"
+_MOST_CHAMPIONS = 50
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 
@@ -184,6 +190,43 @@ class Registry:
         """Point an alias to a version; it leaves the one that had it."""
         with self._refusals():
             self._client.set_registered_model_alias(version.model, alias, str(version.number))
+        if alias == CHAMPION:
+            before = self.champions(version.model)
+            if before[-1:] != [version.number]:
+                numbers = [*before, version.number][-_MOST_CHAMPIONS:]
+                self.set_property(version.model, _CHAMPIONS, json.dumps(numbers))
+
+    def champions(self, model: str) -> list[int]:
+        """List the versions that were champion, the present one last."""
+        return [int(number) for number in json.loads(self.property_of(model, _CHAMPIONS) or "[]")]
+
+    def roll_back(self, model: str) -> Version:
+        """Make the champion before the present one champion again.
+
+        Raises:
+            NotReadyError: If there was none.
+        """
+        numbers = self.champions(model)
+        if len(numbers) < 2:
+            raise NotReadyError(
+                f"Model '{model}' had no champion before this one.", "Run: besana promote"
+            )
+        version = self.version(model, str(numbers[-2]))
+        self.set_property(model, _CHAMPIONS, json.dumps(numbers[:-1]))
+        self.set_alias(version, CHAMPION)
+        return version
+
+    def property_of(self, model: str, name: str) -> str:
+        """Read a fact about a line of models; empty when nobody noted it."""
+        with self._refusals():
+            if not self._is_known(model):
+                return ""
+            return str(self._client.get_registered_model(model).tags.get(name, ""))
+
+    def set_property(self, model: str, name: str, value: str) -> None:
+        """Note a fact about a line of models."""
+        with self._refusals():
+            self._client.set_registered_model_tag(model, name, value)
 
     def tag(self, version: Version, name: str, value: str) -> None:
         """Note a fact about a version."""

@@ -73,7 +73,7 @@ def run(farm: Path, config: Config) -> dict[str, float]:
 
 
 def _latency(model: OnnxModel, seconds: float) -> dict[str, float]:
-    times = []
+    times: list[float] = []
     until = time.perf_counter() + seconds
     one = _pictures(model, 1)
     while (started := time.perf_counter()) < until or len(times) < 10:

@@ -37,6 +37,22 @@ def resize(pixels: Pixels, size: tuple[int, int], out: Pixels | None = None) -> 
     return out
 
 
+def resize_plainly(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize as a process without torch does, whatever this one has imported.
+
+    Servers and devices resize this way, and what certifies their models does too.
+
+    Args:
+        pixels: (height, width, channels) uint8, uint16 or float32.
+        size: Height and width to make.
+    """
+    if pixels.shape[:2] == size:
+        return pixels
+    out = np.empty((*size, pixels.shape[2]), pixels.dtype)
+    _by_pillow(pixels, out)
+    return out
+
+
 def _imported_torch() -> Any:
     """Give torch where someone has imported it to the end: it is never imported for a resize."""
     torch = sys.modules.get("torch")

@@ -14,6 +14,7 @@ from besana.learning.parity import Origin, export_model
 from besana.models.golden import Pixels
 from besana.models.model import Card, load_model
 from besana.models.onnx_model import CERTIFICATE, Certificate, Precision, read_certificate
+from besana.registry import EXPORT_FOLDER, EXPORT_TAG
 from besana.shards.datasets import open_dataset
 from besana.shards.loader import Loader
 from besana.storage import Storage
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
     from besana.registry import Registry, Version
     from besana.shards.datasets import Dataset
 
-EXPORT_TAG = "besana.export.sha256"
-FOLDER = "onnx"
 
 _GOLDEN, _CALIBRATION = 48, 128
 
 
 def export_folder(workspace: Workspace, version: Version) -> Storage:
     """Give the place where a version's export lies."""
-    return workspace.models.below(f"{version.model}/{version.number}/{FOLDER}")
+    return workspace.models.below(f"{version.model}/{version.number}/{EXPORT_FOLDER}")
 
 
 def export_version(
@@ -75,8 +74,8 @@ def export_version(
 def golden_pictures(workspace: Workspace, dataset: Dataset, size_px: int) -> list[Pixels]:
     """Choose pictures of a dataset, as many of each class as there are, spread over its order."""
     manifest = dataset.manifest()
-    several = manifest.labels is not None
-    first = manifest.labels.argmax(axis=1) if several else manifest.label
+    labels = manifest.labels
+    first = manifest.label if labels is None else labels.argmax(axis=1)
     chosen: list[int] = []
     for name in range(len(dataset.classes)):
         positions = np.flatnonzero(np.asarray(first) == name)

@@ -42,6 +42,8 @@ class Whole(nn.Module):
         super().__init__()
         self.network, self.kind = network, card.kind
         self.head = linear_head(network)
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(card.preprocessing.mean))
         self.register_buffer("std", torch.tensor(card.preprocessing.std))
 

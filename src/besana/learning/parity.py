@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from besana.models.golden import (
     answer,
     gap,
     made_pictures,
+    resize_all,
     write_golden,
 )
 from besana.models.model import Model
@@ -95,12 +97,14 @@ def export_model(
     count = len(pictures)
     shown = [*pictures, *made_pictures(preprocessing.channels, preprocessing.size_px)]
     whole = Whole(model.network.cpu(), model.card).eval()
-    reference = _in_torch(whole, shown, preprocessing.resize)
+    reference = _in_torch(whole, shown, partial(resize_all, size_px=preprocessing.size_px))
+    trained = _in_torch(whole, shown, preprocessing.resize)
     mutations = _effects(model, whole, shown, reference)
     certificate = _begun(model, origin, shown, mutations, whole)
     graphs = _graphs(model, calibration, precisions)
     files = {name: graph_bytes(graph, certificate.notes()) for name, graph in graphs.items()}
-    said, exports = {}, {}
+    said: dict[str, Answers] = {}
+    exports: dict[Precision, Export] = {}
     for name, data in files.items():
         loaded = _loaded(data, certificate, name)
         said[name] = loaded.answers(Golden(shown, reference, {}))
@@ -108,7 +112,11 @@ def export_model(
         exports[name] = _certified(loaded, data, gap(*real))
     golden = write_golden(Golden(shown, reference, said))
     certificate = certificate.model_copy(
-        update={"exports": exports, "golden_sha256": hashlib.sha256(golden).hexdigest()}
+        update={
+            "exports": exports,
+            "golden_sha256": hashlib.sha256(golden).hexdigest(),
+            "resize_gap": round(gap(reference, trained).probability_gap, 6),
+        }
     )
     for name, data in files.items():
         folder.write(exports[name].file, data)
@@ -210,7 +218,8 @@ def _effects(
 ) -> dict[str, float]:
     """Make each mistake that a port of a model makes, and see that the golden set shows it."""
     preprocessing = model.card.preprocessing
-    resize, size = preprocessing.resize, preprocessing.size_px
+    size = preprocessing.size_px
+    resize = partial(resize_all, size_px=size)
     swapped = _in_torch(whole, shown, lambda picture: resize(picture)[..., ::-1].copy())
     nearest = _in_torch(whole, shown, lambda picture: _nearest(picture, size))
     shifted = _in_torch(whole, shown, lambda picture: resize(picture) // 2)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.errors import CorruptDataError
+from besana.images.resize import resize_plainly
 
 Pixels = NDArray[np.uint8]
 _MOST_BYTES = 200_000_000
@@ -101,6 +102,14 @@ def answer(
         np.concatenate([part.probability for part in parts]),
         np.concatenate([part.scores for part in parts]),
     )
+
+
+def resize_all(images: Pixels, size_px: int) -> Pixels:
+    """Resize pictures, (n, height, width, channels), as servers and devices do."""
+    target = (size_px, size_px)
+    if images.shape[1:3] == target:
+        return images
+    return np.stack([resize_plainly(picture, target) for picture in images])
 
 
 def made_pictures(channels: int, size_px: int, count: int = 8) -> list[Pixels]:

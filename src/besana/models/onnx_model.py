@@ -20,7 +20,7 @@ from besana.errors import (
     NotFoundError,
     NotReadyError,
 )
-from besana.models.golden import Answers, Gap, Golden, answer, gap, read_golden
+from besana.models.golden import Answers, Gap, Golden, answer, gap, read_golden, resize_all
 from besana.models.onnx_guard import inspect_onnx
 from besana.models.preprocessing import Preprocessing
 from besana.storage import Folder, Storage, open_storage
@@ -75,6 +75,10 @@ class Certificate(Settings):
     exports: dict[Precision, Export] = Field(description="The files by precision.")
     golden_sha256: str = Field(description="Hash of golden.npz.")
     golden_pictures: int = Field(ge=1, description="Pictures in it.")
+    resize_gap: float = Field(
+        default=0.0,
+        description="Largest difference of a probability between torch's resizing and Pillow's.",
+    )
     mutations: dict[str, float] = Field(
         description="Gap that each deliberate mistake makes on the golden set, in deviations."
     )
@@ -111,6 +115,10 @@ class OnnxModel:
         self._session = _session(data, threads, f"{certificate.model}/{certificate.version}")
         self._check_shape()
 
+    def resize(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Resize pictures, (n, height, width, channels), to the model's input."""
+        return resize_all(images, self.certificate.preprocessing.size_px)
+
     def run(self, images: NDArray[np.uint8]) -> tuple[Answers, NDArray[np.float32]]:
         """Judge pictures that have the model's size already.
 
@@ -136,7 +144,7 @@ class OnnxModel:
                 "Give (n, height, width, channels).",
             )
         parts = [
-            self.run(preprocessing.resize(images[n : n + batch_size]))[0].probability
+            self.run(self.resize(images[n : n + batch_size]))[0].probability
             for n in range(0, len(images), batch_size)
         ]
         classes = len(self.certificate.classes)
@@ -144,8 +152,7 @@ class OnnxModel:
 
     def answers(self, golden: Golden) -> Answers:
         """Answer the golden set, with the resizing of this machine."""
-        resize = self.certificate.preprocessing.resize
-        return answer(golden.pictures, resize, lambda images: self.run(images)[0])
+        return answer(golden.pictures, self.resize, lambda images: self.run(images)[0])
 
     def check(self, golden: Golden) -> Gap:
         """Repeat the golden set and compare with the answers given where the export was made.

@@ -1,4 +1,8 @@
-"""From a file to what a model takes: cut and scaled as `prepare` and the loader do, bit by bit."""
+"""From a file to what a model takes: cut and scaled as `prepare` and the loader do.
+
+Cut and encoded bit by bit as for training; a pixel may differ by one level where the loader
+resizes with torch's kernel, which no server needs to have.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,18 @@ from numpy.typing import NDArray
 
 from besana.errors import CorruptDataError
 from besana.images.camera import Camera
+from besana.images.decode import decode
 from besana.images.header import Limits, probe, refusal
 from besana.images.look import open_frame
 from besana.images.quality import measure
-from besana.images.resize import resize
+from besana.images.resize import resize_plainly
 from besana.images.samples import EncodedSample, frame_samples
 
 #: JPEG quality of a sample: what `prepare` uses unless told.
 QUALITY = 90
 
-_WHOLE = (0.0, 0.0, 1.0, 1.0)
+# What came through `prepare` is decoded whatever its shape.
+_ANY_SIZE = Limits(side_px=1, aspect=2.0**40, pixels=2**40, file_bytes=2**40)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,21 +95,15 @@ def prepare(
 
 
 def sample_pixels(sample: EncodedSample, wanted: Wanted) -> NDArray[np.uint8]:
-    """Decode and scale one region, (size, size, channels), as the loader does.
+    """Decode and scale one region, (size, size, channels), as the loader does without torch.
 
     Raises:
         CorruptDataError: If it has other bands than the model takes.
     """
-    from besana.shards.decoding import convert, decode, is_jpeg, jpeg_scale
-
     target = (wanted.size_px, wanted.size_px)
-    height, width = sample.height_px, sample.width_px
-    main = memoryview(sample.encoded.main)
-    scale = jpeg_scale(height, width, _WHOLE, target) if is_jpeg(main) else 1
-    parts = []
-    for payload in (main, *map(memoryview, sample.encoded.bands.values())):
-        pixels = convert(decode(payload, height, width, scale=scale), np.uint8)
-        parts.append(resize(pixels, target).reshape(*target, -1))
+    main = _decoded(sample.encoded.main, sample, target)
+    bands = [decode(data, limits=_ANY_SIZE).pixels for data in sample.encoded.bands.values()]
+    parts = [resize_plainly(_bytes(part), target).reshape(*target, -1) for part in (main, *bands)]
     whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     if whole.shape[2] == 1 and wanted.channels == 3:
         whole = np.repeat(whole, 3, axis=2)
@@ -114,6 +114,36 @@ def sample_pixels(sample: EncodedSample, wanted: Wanted) -> NDArray[np.uint8]:
             "other_channels",
         )
     return np.ascontiguousarray(whole)
+
+
+def _decoded(data: bytes, sample: EncodedSample, target: tuple[int, int]) -> NDArray[Any]:
+    """Decode the first bands; a JPEG at the smallest scale that covers the target."""
+    import simplejpeg
+
+    if sample.encoded.format != "jpeg":
+        return decode(data, limits=_ANY_SIZE).pixels
+    height, width = sample.height_px, sample.width_px
+    scale = max(n for n in (1, 2, 4, 8) if n == 1 or _covers(height, width, target, n))
+    space = "GRAY" if simplejpeg.decode_jpeg_header(data)[2] == "Gray" else "RGB"
+    least = (-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0)
+    pixels: NDArray[Any] = simplejpeg.decode_jpeg(
+        data, space, min_height=least[0], min_width=least[1], min_factor=scale
+    )
+    return pixels
+
+
+def _covers(height: int, width: int, target: tuple[int, int], scale: int) -> bool:
+    return height >= target[0] * scale and width >= target[1] * scale
+
+
+def _bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bring 16-bit samples to 8, full scale to full scale."""
+    import cv2
+
+    if pixels.dtype == np.uint8:
+        return pixels
+    scaled: NDArray[np.uint8] = cv2.convertScaleAbs(pixels, alpha=1 / 257)  # type: ignore[assignment]
+    return scaled.reshape(pixels.shape)
 
 
 def _rounded(value: Any) -> Any:

@@ -1,0 +1,200 @@
+"""All routes of the service behind the one gate, and the loop that runs and drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from besana.serving.clouds import CloudRoutes, Surroundings
+from besana.serving.kserve import KserveRoutes
+from besana.serving.page import PageRoutes
+from besana.serving.routes import BODY_BYTES, PREDICT, PredictRoutes
+from besana.serving.service import Service
+from besana.web.gate import App, Caller, Gate, GateLimits, Identify, Receive, Scope, Send
+from besana.web.server import Address, JsonLines, Route, build_app, make_server
+
+if TYPE_CHECKING:
+    import socket
+
+LOG = logging.getLogger("besana.serving")
+
+# More than may ever be under way: the service refuses earlier, and says when to come back.
+_RUNNING, _WAITING, _WAIT_S = 256, 256, 1.0
+
+
+@dataclass(frozen=True)
+class Site:
+    """How the service is reached.
+
+    Attributes:
+        token: What callers send as `Authorization: Bearer`; empty lets everybody in.
+        any_host: Whether requests may name any host, as inside a cloud's container.
+        body_bytes: What a body may have at most.
+        around: What the cloud says.
+        more: Further routes.
+    """
+
+    token: str
+    any_host: bool = False
+    body_bytes: int = BODY_BYTES
+    around: Surroundings = field(default_factory=Surroundings)
+    more: tuple[Route, ...] = ()
+
+
+def service_routes(service: Service, site: Site) -> list[Route]:
+    """List every route."""
+    return [
+        *PredictRoutes(service, site.body_bytes).routes(),
+        *KserveRoutes(service, site.body_bytes).routes(),
+        *CloudRoutes(service, site.body_bytes, site.around).routes(),
+        *PageRoutes(service, site.body_bytes).routes(),
+        *site.more,
+    ]
+
+
+def build_service(service: Service, site: Site, hosts: Iterable[str]) -> App:
+    """Make the application.
+
+    Args:
+        service: What judges.
+        site: How it is reached.
+        hosts: From `Address.hosts`.
+    """
+    hosts = set(hosts)
+    gate: Gate = build_app(
+        service_routes(service, site),
+        hosts=hosts,
+        identify=identify_by(site.token),
+        limits=GateLimits(_RUNNING, _WAITING, _WAIT_S),
+    )
+    return AnyHost(gate, min(hosts)) if site.any_host else gate
+
+
+def identify_by(token: str) -> Identify:
+    """Tell callers by their token; without one everybody may ask, and nothing more."""
+
+    def identify(headers: dict[str, str], _scope: Scope) -> Caller | None:
+        if not token:
+            return Caller("anybody", PREDICT)
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer":
+            return None
+        good = secrets.compare_digest(given.strip().encode(), token.encode())
+        return Caller("token", PREDICT) if good else None
+
+    return identify
+
+
+@dataclass
+class AnyHost:
+    """Let requests in whatever host they name; only for networks that nobody browses.
+
+    Args:
+        app: The gate.
+        host: The name that it knows.
+    """
+
+    app: App
+    host: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on under the known name."""
+        if scope["type"] == "http":
+            others = [pair for pair in scope["headers"] if pair[0].lower() != b"host"]
+            scope = {**scope, "headers": [*others, (b"host", self.host.encode())]}
+        await self.app(scope, receive, send)
+
+
+def log_lines() -> None:
+    """Write one line of JSON an event and a request to standard error."""
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(JsonLines())
+    for name in ("besana.serving", "besana.web"):
+        logger = logging.getLogger(name)
+        logger.handlers = [lines]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
+
+def run_service(
+    service: Service,
+    app: App,
+    taken: socket.socket,
+    address: Address,
+    *,
+    refresh_s: float,
+    drain_s: float,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Serve until a signal; then refuse to be ready, finish what runs, and stop.
+
+    Args:
+        service: What judges.
+        app: From `build_service`.
+        taken: The socket.
+        address: Where it listens.
+        refresh_s: Seconds from one look into the registry to the next; 0 never looks.
+        drain_s: Seconds of unreadiness before the socket closes, so that others stop sending.
+        until: Asked a few times a second whether to stop.
+    """
+    with taken:
+        asyncio.run(_run(service, app, taken, address, refresh_s, drain_s, until))
+    service.close()
+
+
+async def _run(
+    service: Service,
+    app: App,
+    taken: socket.socket,
+    address: Address,
+    refresh_s: float,
+    drain_s: float,
+    until: Callable[[], bool],
+) -> None:
+    server = make_server(app, address)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int, _frame: Any) -> None:
+        loop.call_soon_threadsafe(stop.set)
+        if service.draining:  # asked twice: at once
+            server.force_exit = number == signal.SIGINT
+
+    server.handle_exit = drain  # type: ignore[assignment,method-assign]  # uvicorn would stop at once
+    tasks = [asyncio.create_task(_drained(service, server, stop, drain_s, until))]
+    if refresh_s:
+        tasks.append(asyncio.create_task(_refreshed(service, refresh_s)))
+    try:
+        await server.serve(sockets=[taken])
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _drained(
+    service: Service, server: Any, stop: asyncio.Event, drain_s: float, until: Callable[[], bool]
+) -> None:
+    while not stop.is_set() and not until():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.2)
+    service.draining = True
+    LOG.info(json.dumps({"event": "draining"}))
+    await asyncio.sleep(drain_s)
+    server.should_exit = True
+
+
+async def _refreshed(service: Service, refresh_s: float) -> None:
+    while True:
+        await asyncio.sleep(refresh_s)
+        await asyncio.to_thread(service.refresh)
