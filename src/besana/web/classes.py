@@ -63,8 +63,9 @@ class ClassBook:
         """List the classes that may be said, in their order."""
         settings = self._settings()
         retired = {*settings.get("retired_classes", []), *settings.get("rename", {})}
-        said = self._workspace.catalog.counted(tables.labels)
-        names = list(settings.get("classes", [])) or sorted(said)
+        names = list(settings.get("classes", []))
+        if not names:
+            names = sorted(self._workspace.catalog.counted(tables.labels))
         return [name for name in names if name not in retired]
 
     def listed(self) -> list[dict[str, Any]]:

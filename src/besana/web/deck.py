@@ -31,6 +31,7 @@ _PAGE_ROWS = 5000
 _BLOCK = 4096
 _LOOKED_THROUGH = 50_000
 _HELD_S = 120.0
+_COUNTED_S = 2.0
 FRESH, SKIPPED, LABELLED = range(3)
 ORDERS = ("random", "time", "uncertainty", "diversity", "mix")
 
@@ -42,6 +43,8 @@ class _Part:
     numbers: NDArray[np.int32]
     at: int = 0
     returned: list[int] = field(default_factory=list)
+    done: int = 0
+    counted_until: float = 0.0
 
 
 class Deck:
@@ -324,14 +327,16 @@ class Deck:
         labelled = int(np.count_nonzero(self.voters))
         if not annotator:
             return {"samples": self.count, "labelled": labelled}
-        part = self._part(annotator).numbers
-        done = self._by(annotator)
+        part = self._part(annotator)
+        now = time.monotonic()
+        if now > part.counted_until:
+            part.done = int(np.count_nonzero(self._by(annotator)[part.numbers]))
+            part.counted_until = now + _COUNTED_S
         return {
             "samples": self.count,
             "labelled": labelled,
-            "part": len(part),
-            "part_done": int(np.count_nonzero(done[part])),
-            "done_by_me": int(np.count_nonzero(done)),
+            "part": len(part.numbers),
+            "part_done": part.done,
         }
 
     def proposal(self, number: int) -> dict[str, Any]:
