@@ -121,6 +121,12 @@ def test_every_simulated_fault_is_found_and_nothing_else_blocks(
         == report.counts_in - report.dropped["truncated"]
     )
     assert {"dark", "exact_duplicate", "truncated"} == set(report.dropped)
+    table = next(section for section in report.sections if section.title == "Issues")
+    blocks = {kind: blocking for kind, _, blocking in table.rows}
+    assert {kind for kind, blocking in blocks.items() if blocking} == {
+        *("dark", "exact_duplicate", "truncated", "not_an_image")
+    }
+    assert set(blocks.values()) == {True, False}
 
 
 def test_second_run_changes_nothing(barn: Workspace) -> None:
