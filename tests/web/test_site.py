@@ -272,3 +272,24 @@ def test_classes_are_added_renamed_merged_and_retired(tmp_path: Path) -> None:
         found = {c["name"]: c["labels"] for c in admin.get("/api/classes").json["classes"]}
         assert found == {"recumbent": 2, "empty": 0}
         assert "# a comment" in (workspace.path / "besana.toml").read_text()
+
+
+def test_the_decoder_has_no_network_and_cannot_write(tmp_path: Path) -> None:
+    import os
+
+    with served(make_farm(tmp_path / "farm", frames=2)) as site:
+        site.client("viewer").get(f"/picture/sample?{SAMPLE}")
+        own = os.readlink("/proc/self/ns/net")
+        children = [child._process for child in site.desk.pictures._children if child._process]
+        assert children
+        for child in children:
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            limits = Path(f"/proc/{child.pid}/limits").read_text()
+            assert "NoNewPrivs:\t1" in status
+            assert any(
+                line.split()[3:5] == ["0", "0"]
+                for line in limits.splitlines()
+                if "file size" in line
+            )
+            if os.geteuid() == 0:
+                assert os.readlink(f"/proc/{child.pid}/ns/net") != own

@@ -1,11 +1,14 @@
-"""A child process of `pictures`: reads, decodes and encodes what its parent asks for."""
+"""A child process of `pictures`: decodes and encodes the bytes that its parent sends."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
+import resource
 import signal
 import sys
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -13,7 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.errors import BesanaError
 from besana.images.camera import Camera
 from besana.images.cut import Cutter
 from besana.images.decode import decode
@@ -22,9 +24,10 @@ from besana.images.guard import Bounds, attempt, guarded
 from besana.images.header import Limits
 from besana.images.look import open_frame
 from besana.images.quality import shrink
-from besana.storage import Storage, open_storage, read_original
 
 _QUALITY = 88
+# From <linux/prctl.h> and <linux/sched.h>.
+_NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
 _BOUNDS = Bounds(decode_memory_bytes=512_000_000, decode_cpu_s=10, decode_wall_s=15)
 # A sample may be smaller than a frame may.
 _SAMPLE_LIMITS = Limits(side_px=1, aspect=2.0**20, allow_missing_eoi=True)
@@ -37,26 +40,42 @@ def main() -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))
+    _give_up_rights()
     with contextlib.suppress(EOFError, OSError):
         while True:
-            connection.send_bytes(_answer(json.loads(connection.recv_bytes())))
+            request = json.loads(connection.recv_bytes())
+            files = [connection.recv_bytes() for _ in range(request["files"])]
+            connection.send_bytes(_answer(request, files))
 
 
-def _answer(request: dict[str, Any]) -> bytes:
+def _give_up_rights() -> None:
+    """Leave the network and the way to more rights, where the kernel lets a process do so.
+
+    What is loaded later (codecs) comes from files that are readable already.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    if libc.unshare(_NEW_NETWORK) != 0:
+        libc.unshare(_NEW_USER | _NEW_NETWORK)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def _answer(request: dict[str, Any], files: Sequence[bytes]) -> bytes:
     """Make one picture; `+` and its bytes, or `!` and why not."""
     with guarded(_BOUNDS) as start:
         start()
-        try:
-            made = attempt(partial(_make, request))
-        except BesanaError as error:
-            made = error  # type: ignore[assignment]
+        made = attempt(partial(_make, request, files))
     return b"+" + made if isinstance(made, bytes) else b"!" + str(made).encode()
 
 
-def _make(request: dict[str, Any]) -> bytes:
+def _make(request: dict[str, Any], files: Sequence[bytes]) -> bytes:
     if request["kind"] == "looks":
-        return _looks(request)
-    pixels = _sample(request) if request["kind"] == "sample" else _frame(request)
+        return b"".join(map(_look, files))
+    if request["kind"] == "sample":
+        pixels = decode(files[0], limits=_SAMPLE_LIMITS).pixels
+    else:
+        pixels = _frame(request, files[0])
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.dtype != np.uint8:
@@ -65,32 +84,20 @@ def _make(request: dict[str, Any]) -> bytes:
     return encode_jpeg(shrink(pixels, request["side_px"]), _QUALITY)
 
 
-def _looks(request: dict[str, Any]) -> bytes:
-    """Make 16 x 16 grey pixels of each sample, one after the other."""
+def _look(data: bytes) -> bytes:
+    """Make 16 x 16 grey pixels of a sample."""
     import cv2
 
-    storage, looks = _storage(request["storage"]), []
-    for shard, offset, length in request["places"]:
-        data = storage.read_range(shard, offset, length)
-        pixels = decode(data, limits=_SAMPLE_LIMITS).pixels.astype(np.float32)
-        grey = cv2.resize(pixels[..., :3].mean(axis=2), (16, 16), interpolation=cv2.INTER_AREA)
-        looks.append(np.clip(grey / (256 if pixels.max() > 255 else 1), 0, 255).astype(np.uint8))
-    return b"".join(look.tobytes() for look in looks)
+    pixels = decode(data, limits=_SAMPLE_LIMITS).pixels.astype(np.float32)
+    grey = cv2.resize(pixels[..., :3].mean(axis=2), (16, 16), interpolation=cv2.INTER_AREA)
+    small = np.clip(grey / (256 if pixels.max() > 255 else 1), 0, 255)
+    return bytes(small.astype(np.uint8).tobytes())
 
 
-def _sample(request: dict[str, Any]) -> NDArray[Any]:
-    """Read a prepared sample by its byte range."""
-    storage = _storage(request["storage"])
-    data = storage.read_range(request["shard"], request["offset"], request["length"])
-    return decode(data, limits=_SAMPLE_LIMITS).pixels
-
-
-def _frame(request: dict[str, Any]) -> NDArray[Any]:
-    """Read an original frame: all of it or one region, undistorted, at full resolution."""
-    storage = _storage(request["storage"])
-    files = {band["band"]: read_original(storage, band["key"]) for band in request["bands"][:1]}
+def _frame(request: dict[str, Any], data: bytes) -> NDArray[Any]:
+    """Cut an original frame: all of it or one region, undistorted, at full resolution."""
     camera = Camera.model_validate(request["camera"])
-    frame = open_frame(files, camera, _BOUNDS.limits())
+    frame = open_frame({"rgb": data}, camera, _BOUNDS.limits())
     height, width = frame.pixels.shape[:2]
     cut = _cutter(json.dumps(request["camera"]), (width, height)).samples(frame.pixels)
     wanted = request["region"]
@@ -101,11 +108,6 @@ def _frame(request: dict[str, Any]) -> NDArray[Any]:
 @lru_cache(maxsize=8)
 def _cutter(camera: str, size_px: tuple[int, int]) -> Cutter:
     return Cutter(Camera.model_validate_json(camera), size_px, 1 << 16)
-
-
-@lru_cache(maxsize=4)
-def _storage(url: str) -> Storage:
-    return open_storage(url)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Pictures for the pages, made in child processes: decoded, shrunk, encoded anew, never passed on.
 
-A child reads bytes, decodes them within bounds of memory and time, and answers with a JPEG that
-holds nothing but pixels. What kills a child costs that one picture.
+The server reads the bytes; a child without network or rights to gain decodes them within bounds
+of memory and time, and answers with a JPEG that holds nothing but pixels. What kills a child costs
+that one picture.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from multiprocessing import connection as mp
 from typing import Any
 
@@ -45,11 +47,14 @@ class PictureMaker:
         for child in self._children:
             child.close()
 
-    def make(self, request: dict[str, Any], *, keep: bool = True) -> bytes:
+    def make(
+        self, request: dict[str, Any], read: Callable[[], list[bytes]], *, keep: bool = True
+    ) -> bytes:
         """Make one picture.
 
         Args:
-            request: As `picture_child` understands it.
+            request: As `picture_child` understands it; names the picture.
+            read: Reads the files that it is made of, if it is not there already.
             keep: Whether it is likely to be asked for again.
 
         Returns:
@@ -63,9 +68,10 @@ class PictureMaker:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
+        files = read()
         child = self._idle.get()
         try:
-            picture = child.ask(key.encode())
+            picture = child.ask(key.encode(), files)
         finally:
             self._idle.put(child)
         if keep:
@@ -88,10 +94,11 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: mp.Connection | None = None
 
-    def ask(self, request: bytes) -> bytes:
+    def ask(self, request: bytes, files: list[bytes]) -> bytes:
         connection = self._connection or self._start()
         try:
-            connection.send_bytes(request)
+            for part in (request, *files):
+                connection.send_bytes(part)
             answer = connection.recv_bytes() if connection.poll(_WALL_S) else b""
         except (EOFError, OSError):
             answer = b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from besana.config import Settings
 from besana.labels.change_points import change_points
 from besana.labels.rates import wilson
 from besana.statistics.hashing import mix
+from besana.storage import Storage
 from besana.web.deck import Deck, Sample
 from besana.web.desk import Desk
 from besana.web.gate import Access
@@ -99,15 +101,12 @@ class ManyRoutes:
             )
             rows = {row.frame_id: row for row in self._desk.workspace.catalog.rows(select)}
             places = [
-                [rows[f].shard, rows[f].payload_offset_bytes, rows[f].payload_length_bytes]
+                (rows[f].shard, rows[f].payload_offset_bytes, rows[f].payload_length_bytes)
                 for f, _ in part
             ]
-            request = {
-                "kind": "looks",
-                "storage": self._desk.workspace.shards.url,
-                "places": places,
-            }
-            data = self._desk.pictures.make(request, keep=False)
+            request = {"kind": "looks", "files": len(part), "places": places}
+            read = partial(_read, self._desk.workspace.shards, places)
+            data = self._desk.pictures.make(request, read, keep=False)
             looks.append(np.frombuffer(data, np.uint8).reshape(len(part), -1))
         return np.concatenate(looks).astype(np.float32) if looks else np.empty((0, 256), np.float32)
 
@@ -146,6 +145,10 @@ class ManyRoutes:
         known = [sample for sample in judged if sample in first]
         wrong = sum(judged[sample] != first[sample] for sample in known)
         return len(known), wrong, due[:20], {sample: last[sample] for sample in first}
+
+
+def _read(shards: Storage, places: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    return [shards.read_range(*place) for place in places]
 
 
 def _drawn(samples: list[Sample]) -> list[Sample]:

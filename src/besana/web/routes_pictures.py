@@ -11,6 +11,7 @@ from starlette.responses import Response
 from besana import catalog as tables
 from besana.errors import NotFoundError
 from besana.images.camera import Camera
+from besana.storage import read_original
 from besana.web.desk import Desk
 from besana.web.gate import Access
 from besana.web.routes_label import Id
@@ -44,15 +45,10 @@ class PictureRoutes:
         if not rows:
             raise NotFoundError("There is no such sample.")
         row = rows[0]
-        request = {
-            "kind": "sample",
-            "storage": self._desk.workspace.shards.url,
-            "shard": row.shard,
-            "offset": row.payload_offset_bytes,
-            "length": row.payload_length_bytes,
-            "side_px": side,
-        }
-        return _jpeg(self._desk.pictures.make(request))
+        place = (row.shard, row.payload_offset_bytes, row.payload_length_bytes)
+        request = {"kind": "sample", "files": 1, "place": place, "side_px": side}
+        shards = self._desk.workspace.shards
+        return _jpeg(self._desk.pictures.make(request, lambda: [shards.read_range(*place)]))
 
     def full(self, frame: Id, region: Id) -> Response:
         """Give a region of the original frame at full resolution."""
@@ -81,16 +77,17 @@ class PictureRoutes:
         return {"points": []}
 
     def _frame(self, frame: str, camera: Camera, region: str, side: int) -> Response:
-        row = self._row(frame)
+        key = self._row(frame).bands[0]["key"]
         request = {
             "kind": "frame",
-            "storage": self._desk.workspace.frames.url,
-            "bands": [{"band": band["band"], "key": band["key"]} for band in row.bands],
+            "files": 1,
+            "key": key,
             "camera": camera.model_dump(mode="json"),
             "region": region,
             "side_px": side,
         }
-        return _jpeg(self._desk.pictures.make(request))
+        frames = self._desk.workspace.frames
+        return _jpeg(self._desk.pictures.make(request, lambda: [read_original(frames, key)]))
 
     def _row(self, frame: str) -> Any:
         rows = self._desk.workspace.catalog.rows(
