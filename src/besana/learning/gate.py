@@ -115,7 +115,7 @@ def compare(
     """
     _, number = np.unique(group, return_inverse=True)
     groups = int(number.max()) + 1
-    sums = [_sums(truth, said, number, groups, kind) for said in (champion, challenger)]
+    sums = [sums_of_groups(truth, said, number, groups, kind) for said in (champion, challenger)]
     statistic = METRICS[kind][metric]
     found: Difference = paired_bootstrap(sums[0], sums[1], statistic, level=level)
     value, low, high = found.intervals[0]
@@ -150,13 +150,14 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f}"
 
 
-def _sums(
+def sums_of_groups(
     truth: NDArray[np.bool_],
     said: NDArray[np.bool_],
     group: NDArray[Any],
     groups: int,
     kind: str,
 ) -> Floats:
+    """Count right and wrong by group, as the metrics of a kind need it."""
     if kind == "multi":
         return metrics.class_counts_by_group(truth, said, group, groups=groups)
     return metrics.confusion_by_group(
