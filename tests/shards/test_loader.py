@@ -1,6 +1,7 @@
 """The loader: every sample in its order, whole batches, exact resume, any number of ranks."""
 
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -406,6 +407,19 @@ def test_stats_count_what_was_done(hundred: Manifest) -> None:
     assert stats["read_bytes"] == int(hundred.length_bytes.sum())
     assert stats["bound_by"] in ("reading", "decoding", "consumer")
     assert stats["pictures_per_s"] > 0
+
+
+def test_a_bar_says_what_it_is_bound_by(
+    hundred: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Loader(hundred, batch_size=10, size=8, threads=2, progress=True) as loader:
+        list(loader)
+        next(iter(loader))
+    shown = capsys.readouterr().err
+
+    assert "epoch 0" in shown
+    assert "10/10" in shown
+    assert re.search(r"pictures/s, bound by (reading|decoding|consumer)", shown)
 
 
 def test_explicit_positions_are_used_as_given(hundred: Manifest) -> None:

@@ -43,7 +43,7 @@ def wait_for(true: Callable[[], bool]) -> None:
     assert true()
 
 
-@pytest.mark.parametrize("shuffle", ["global", "none"])
+@pytest.mark.parametrize("shuffle", ["global", pytest.param("none", marks=pytest.mark.slow)])
 def test_a_process_gives_the_same_batches_as_threads(hundred: Manifest, shuffle: str) -> None:
     options: dict[str, Any] = {"shuffle": shuffle, "augment": Augment(brightness=0.2), "seed": 3}
 
@@ -76,6 +76,7 @@ def test_kept_batches_are_never_overwritten(hundred: Manifest) -> None:
             assert (mine.images == batch.images).all()
 
 
+@pytest.mark.slow
 def test_slots_come_back_when_batches_are_let_go(hundred: Manifest) -> None:
     with Loader(hundred, batch_size=5, size=16, threads=2, process=True) as loader:
         places = {b.images.__array_interface__["data"][0] for _ in range(2) for b in loader}
@@ -85,6 +86,7 @@ def test_slots_come_back_when_batches_are_let_go(hundred: Manifest) -> None:
     assert len(places) <= slots
 
 
+@pytest.mark.slow
 def test_a_corrupt_record_is_named(tmp_path: Path) -> None:
     manifest = Farm(tmp_path, count=40, shards=2).write()
     path = tmp_path / "shard-0.tfrecord"
@@ -99,6 +101,7 @@ def test_a_corrupt_record_is_named(tmp_path: Path) -> None:
         assert len(list(loader)) == 5
 
 
+@pytest.mark.slow
 def test_a_replaced_manifest_is_found(tmp_path: Path) -> None:
     manifest = Farm(tmp_path, count=20, shards=1).write()
     Farm(tmp_path, count=24, shards=1).write()
@@ -124,6 +127,7 @@ def test_a_killed_process_is_reported_and_started_again(hundred: Manifest) -> No
     assert [first, *rest] == [row[0] for row in taken(hundred)[:6]]
 
 
+@pytest.mark.slow
 def test_a_stopped_process_does_not_hang_the_loop(hundred: Manifest) -> None:
     with Loader(hundred, process=True, watchdog_s=0.2, **OPTIONS) as loader:
         iterator = iter(loader)
@@ -135,6 +139,7 @@ def test_a_stopped_process_does_not_hang_the_loop(hundred: Manifest) -> None:
             list(iterator)
 
 
+@pytest.mark.slow
 def test_closing_and_forgetting_end_the_process(hundred: Manifest) -> None:
     loader = Loader(hundred, process=True, **OPTIONS)
     batch = next(iter(loader))
@@ -174,6 +179,7 @@ def start(manifest: Manifest, then: str) -> tuple[subprocess.Popen[str], psutil.
     return process, psutil.Process(int(process.stdout.readline()))
 
 
+@pytest.mark.slow
 def test_the_process_ends_when_its_user_is_killed(hundred: Manifest) -> None:
     process, child = start(hundred, "time.sleep(60)")
     process.kill()
@@ -182,6 +188,7 @@ def test_the_process_ends_when_its_user_is_killed(hundred: Manifest) -> None:
     wait_for(lambda: not child.is_running())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["interrupt", "leave"])
 def test_ctrl_c_and_leaving_are_quiet(hundred: Manifest, how: str) -> None:
     process, child = start(hundred, "time.sleep(60)" if how == "interrupt" else "sys.exit(0)")

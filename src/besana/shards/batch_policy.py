@@ -26,7 +26,8 @@ def _factor(amounts: Floats, _: float) -> Floats:
 
 
 def _bits(amounts: Floats, _: float) -> Floats:
-    return 8 - np.rint(np.abs(amounts) * _BITS)
+    bits: Floats = 8 - np.rint(np.abs(amounts) * _BITS)
+    return bits
 
 
 def _threshold(amounts: Floats, white: float) -> Floats:
