@@ -10,7 +10,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,7 @@ from besana.workspace import Workspace
 
 if TYPE_CHECKING:
     from besana.catalog import Catalog
+    from besana.images.camera import Camera
     from besana.serving.clouds import Surroundings
     from besana.serving.fleet import Lineups
     from besana.serving.service import Service, Serving
