@@ -55,6 +55,23 @@ def text(column: pa.StringArray) -> tuple[npt.NDArray[np.int32], bytes]:
     return np.diff(offsets), data.slice(start, stop - start).to_pybytes() if stop > start else b""
 
 
+def coded(column: pa.Array, codes: dict[str, int] | None) -> npt.NDArray[Any]:
+    """Turn names into numbers, new ones into the next numbers; numbers stay as they are.
+
+    Args:
+        column: Of names, or of whole numbers when there are no codes.
+        codes: Number of each name so far; new names are added.
+    """
+    if codes is None:
+        return numbers(column)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    known = [codes.setdefault(name, len(codes)) for name in column.dictionary.to_pylist()]
+    table: npt.NDArray[Any] = np.asarray(known, np.uint32)
+    values: npt.NDArray[Any] = table[numbers(column.indices)]
+    return values
+
+
 def _bits(buffer: pa.Buffer | None, offset: int, count: int) -> npt.NDArray[np.bool_]:
     if buffer is None or not count:
         return np.zeros(count, np.bool_)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from typing_extensions import override
 
 from besana.errors import BesanaError, ConfigError, CorruptDataError, NotFoundError
-from besana.shards.columns import booleans, numbers, valid
+from besana.shards.columns import booleans, coded, numbers, valid
 from besana.shards.manifest_writer import (
     CLASSES_KEY,
     DIGESTS_KEY,
@@ -357,7 +357,7 @@ def _read_columns(
         digests.update(table)
         part = slice(start, start + batch.num_rows)
         for name in _HELD:
-            columns[name][part] = _values(batch.column(name), known.get(name))
+            columns[name][part] = coded(batch.column(name), known.get(name))
         columns["labels"] = _labels(batch.column("labels"), columns["labels"], part, rows, classes)
         start += batch.num_rows
     if start != rows:
@@ -368,17 +368,6 @@ def _read_columns(
     if columns["labels"] is None:
         del columns["labels"]
     return columns, {f"{name}s": list(codes) for name, codes in known.items()}, digests.hex()
-
-
-def _values(column: pa.Array, codes: dict[str, int] | None) -> npt.NDArray[Any]:
-    if codes is None:
-        return numbers(column)
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    known = [codes.setdefault(name, len(codes)) for name in column.dictionary.to_pylist()]
-    table: npt.NDArray[Any] = np.asarray(known, np.uint32)
-    values: npt.NDArray[Any] = table[numbers(column.indices)]
-    return values
 
 
 def _labels(
