@@ -41,7 +41,8 @@ class Config(Settings):
         default=[], description="Further names by which browsers call this machine, as barn.local."
     )
     certificate: Path | None = Field(
-        default=None, description="TLS certificate (PEM); needs --key."
+        default=None,
+        description="TLS certificate (PEM), with --key; with --lan one is made when none is given.",
     )
     key: Path | None = Field(default=None, description="Private key of the certificate (PEM).")
     plain_http: bool = Field(
@@ -79,7 +80,7 @@ def run(workspace: Workspace, config: Config, until: Callable[[], bool] | None =
     from besana.web.server import bind, log_to, serve
     from besana.web.site import build_site
 
-    address = _address(config)
+    _check_address(config)
     with contextlib.ExitStack() as closing:
         settings = DeskSettings(overlap_share=config.overlap_share, seed=config.seed)
         desk = closing.enter_context(contextlib.closing(Desk(workspace, settings)))
@@ -88,6 +89,7 @@ def run(workspace: Workspace, config: Config, until: Callable[[], bool] | None =
                 "Nobody has a password yet, so other machines are not let in.",
                 "Start once without --lan, open the link, choose a password.",
             )
+        address = _address(workspace, config)
         taken = closing.enter_context(bind(address))
         log_to(workspace.path / "web.log")
         port = taken.getsockname()[1]
@@ -96,27 +98,32 @@ def run(workspace: Workspace, config: Config, until: Callable[[], bool] | None =
         serve(app, taken, address, until=until or (lambda: False), beside=desk.watch)
 
 
-def _address(config: Config) -> Address:
+def _check_address(config: Config) -> None:
     """Check that what is open to others is open on purpose."""
-    from besana.web.server import Address
-
-    local = config.host in ("127.0.0.1", "::1", "localhost")
-    if not local and not config.lan:
+    if not _is_local(config) and not config.lan:
         raise ConfigError(
             f"{config.host} can be reached from other machines.", "Say so with --lan."
         )
     if (config.certificate is None) != (config.key is None):
         raise ConfigError("A certificate needs its key.", "Give --certificate and --key.")
-    if config.lan and config.certificate is None and not config.plain_http:
-        raise ConfigError(
-            "Without TLS everybody on the network could read passwords.",
-            "Give --certificate and --key, or accept that with --plain-http.",
-        )
+
+
+def _is_local(config: Config) -> bool:
+    return config.host in ("127.0.0.1", "::1", "localhost")
+
+
+def _address(workspace: Workspace, config: Config) -> Address:
+    """Say where to listen, with TLS wherever other machines come in and nobody refused it."""
+    from besana.web.certificate import own_certificate
+    from besana.web.server import Address
+
+    names = (*config.name, *(_own_addresses() if config.lan else ()))
     files = None
     if config.certificate is not None and config.key is not None:
         files = (config.certificate, config.key)
-    host = "0.0.0.0" if config.lan and local else config.host
-    names = (*config.name, *(_own_addresses() if config.lan else ()))
+    elif config.lan and not config.plain_http:
+        files = own_certificate(workspace.path, names)
+    host = "0.0.0.0" if config.lan and _is_local(config) else config.host
     return Address(host, config.port, names, files)
 
 
@@ -133,13 +140,18 @@ def _own_addresses() -> list[str]:
 
 def _greet(console: Console, desk: Desk, address: Address, port: int) -> None:
     """Print where the pages are, and the link that makes an admin."""
-    names = [name for name in address.names if name] or [address.host]
-    home = f"{address.scheme}://{names[-1]}:{port}"
-    console.print(f"The pages are at [bold]{home}[/bold] (stop with Ctrl-C).", markup=True)
-    if not address.names and len(desk.people):
-        console.print(
-            f"Sign in there. Forgotten password: {home}/start#{desk.people.one_time_token()}"
-        )
-    elif not len(desk.people):
-        console.print("Open this link once to become the admin; it works a single time:")
-        console.print(f"  {home}/start#{desk.people.one_time_token()}", markup=False)
+    from besana.web.certificate import fingerprint
+    from besana.web.qr import qr_text
+
+    home = f"{address.scheme}://{[address.host, *address.names][-1]}:{port}"
+    console.print(f"The pages are at {home} (stop with Ctrl-C).", markup=False)
+    if address.names:
+        console.print(qr_text(home), markup=False)
+    if address.certificate:
+        shown = fingerprint(address.certificate[0])
+        console.print(f"Browsers ask once whether to trust it; SHA-256 {shown}", markup=False)
+    link = f"{home}/start#{desk.people.one_time_token()}"
+    if len(desk.people):
+        console.print(f"Sign in there. Forgotten the admin's password: {link}", markup=False)
+    else:
+        console.print(f"Open this link once to become the admin: {link}", markup=False)
