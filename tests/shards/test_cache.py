@@ -16,7 +16,7 @@ from shard_farm import Farm
 from test_reading import BLOCKS, CountingBucket
 from typing_extensions import override
 
-from besana.errors import StorageError
+from besana.errors import CorruptDataError, StorageError
 from besana.shards import Loader, Manifest
 from besana.shards.cache import BlockCache, Ledger
 
@@ -260,6 +260,49 @@ def test_a_cache_deleted_or_damaged_meanwhile_changes_nothing(
         assert [batch.images.tobytes() for batch in loader] == third
 
     assert errors > 0
+
+
+class NoisyBucket(TaggedBucket):
+    """A bucket behind a link that changes a byte of every large answer, or of all."""
+
+    always = False
+
+    @override
+    def read_version(self, key: str, offset: int, length: int, tag: str) -> tuple[bytes, str]:
+        data, found = super().read_version(key, offset, length, tag)
+        if self.always or length > 3000:
+            changed = bytearray(data)
+            changed[length // 2 : length // 2 + 1] = b"?"
+            return bytes(changed), found
+        return data, found
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_what_broke_on_its_way_is_fetched_again(
+    hundred: Manifest, tmp_path: Path, *, cached: bool
+) -> None:
+    bucket = NoisyBucket(hundred.storage.url)
+    given: dict[str, Any] = {"batch_size": 20, "size": 8, "threads": 2, **BLOCKS}
+    with Loader(hundred, **given) as loader:
+        expected = [(b.index.tolist(), b.images.tobytes()) for _ in range(2) for b in loader]
+    folder = tmp_path if cached else None
+    with Loader(hundred, shards=bucket, cache=folder, **given) as loader:
+        found = [(b.index.tolist(), b.images.tobytes()) for _ in range(2) for b in loader]
+        fetched = loader.stats()["fetched_bytes"]
+
+    assert found == expected
+    assert fetched > int(hundred.length_bytes.sum())
+
+
+def test_what_stays_broken_is_named(hundred: Manifest) -> None:
+    bucket = NoisyBucket(hundred.storage.url)
+    bucket.always = True
+
+    with (
+        Loader(hundred, batch_size=20, size=8, shards=bucket) as loader,
+        pytest.raises(CorruptDataError, match=r"Sample 'cam/\d+/all' in 'shard-"),
+    ):
+        list(loader)
 
 
 @pytest.mark.parametrize("cached", [True, False])

@@ -125,6 +125,15 @@ class BlockCache:
             with self._lock:
                 bisect.insort(self._pieces[name], (offset, len(data)))
 
+    def drop(self, version: str, offset: int, length: int) -> None:
+        """Forget every piece that holds any byte of a range, because the range is damaged."""
+        name = _digest(version)
+        with self._lock:
+            known = self._pieces.get(name, [])
+            bad = [p for p in known if p[0] < offset + length and sum(p) > offset]
+        for piece in bad:
+            self._forget(name, *piece)
+
     def close(self) -> None:
         """Let go of the files; the pieces stay."""
         with self._lock:
@@ -208,13 +217,17 @@ class BlockCache:
                 return data
         except OSError:
             pass
+        self._forget(name, offset, length)
+        return None
+
+    def _forget(self, name: str, offset: int, length: int) -> None:
+        path = self.folder / f"{name}-{offset}-{length}"
         with self._lock:
             self._errors += 1
             with contextlib.suppress(ValueError):
                 self._pieces[name].remove((offset, length))
             with contextlib.suppress(OSError):
                 self._remove(self._opened(), path, length + _CRC.size)
-        return None
 
     def _write_piece(self, ledger: Ledger, name: str, offset: int, data: bytes) -> bool:
         """Write a piece; False when another process took the room."""

@@ -70,6 +70,12 @@ class Fetcher:
                 self._cache.put(name, offset, data)
         return data
 
+    def read_again(self, shard: str, offset: int, length: int) -> bytes:
+        """Read a range from the storage because what came before was damaged."""
+        if self._cache is not None:
+            self._cache.drop(f"{self.storage.url}/{shard} {self._tag(shard)}", offset, length)
+        return self._fetch(shard, offset, length)
+
     def close(self) -> None:
         """Let go of the cache's files."""
         if self._cache is not None:

@@ -165,7 +165,11 @@ class PictureMaker:
         started = time.perf_counter()
         frame = reader.read(task.position, scratch)
         where = f"'{task.shard}' at byte {task.offset}"
-        data = open_record(frame, crc=task.crc32c, where=where)
+        try:
+            data = open_record(frame, crc=task.crc32c, where=where)
+        except CorruptDataError:  # maybe it broke on its way
+            frame = reader.read_again(task.position, scratch)
+            data = open_record(frame, crc=task.crc32c, where=where)
         read = time.perf_counter()
         scratch.doing = "decoding " + where
         self._fill(task, data, out, scratch)

@@ -91,6 +91,10 @@ class Reader(ABC):
             NotFoundError: If the shard is not there.
         """
 
+    def read_again(self, position: int, scratch: Scratch) -> memoryview:
+        """Get a record anew from where it lies, past whatever kept it."""
+        return self.read(position, scratch)
+
     def release(self, positions: Sequence[int]) -> None:  # noqa: B027  not all hold records
         """Hear that requested records are no longer needed, from the thread that asked."""
 
@@ -142,13 +146,29 @@ class FileReader(Reader):
         self._ahead.close()
 
 
-class RecordReader(Reader):
-    """Read each record from a bucket on its own, many at a time, as they are requested."""
+class _BucketReader(Reader):
+    """Read from a bucket, on threads that wait for it."""
 
     def __init__(self, manifest: Manifest, fetcher: Fetcher, workers: Workers) -> None:
         super().__init__(manifest, fetcher.storage)
         self._fetcher = fetcher
         self._workers = workers
+
+    @override
+    def read_again(self, position: int, scratch: Scratch) -> memoryview:
+        shard, offset, length = self.place(position)
+        scratch.doing = f"reading '{shard}' at byte {offset} again"
+        data = self._fetcher.read_again(shard, offset, length)
+        if len(data) != length:
+            raise _short(shard, offset)
+        return memoryview(data)
+
+
+class RecordReader(_BucketReader):
+    """Read each record from a bucket on its own, many at a time, as they are requested."""
+
+    def __init__(self, manifest: Manifest, fetcher: Fetcher, workers: Workers) -> None:
+        super().__init__(manifest, fetcher, workers)
         self._reads: dict[int, Future[bytes]] = {}
         self._uses: dict[int, int] = {}
 
@@ -183,7 +203,7 @@ class RecordReader(Reader):
             read.cancel()
 
 
-class BlockReader(Reader):
+class BlockReader(_BucketReader):
     """Read whole segments of neighbouring records from a bucket, a few ahead of their use.
 
     Args:
@@ -206,9 +226,7 @@ class BlockReader(Reader):
         plan: ReadPlan,
         ahead: int,
     ) -> None:
-        super().__init__(manifest, fetcher.storage)
-        self._fetcher = fetcher
-        self._workers = workers
+        super().__init__(manifest, fetcher, workers)
         self._ahead = ahead
         self._plan = plan
         self._left = np.diff(plan.starts).tolist()
