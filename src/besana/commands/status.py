@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.config import Settings
+from besana.learning.retraining import retraining_status
 from besana.learning.watch_state import watch_status
 from besana.stages import STAGES
 from besana.storage import free_bytes
@@ -81,6 +82,7 @@ def read_status(workspace: Workspace) -> list[StageStatus]:
         "split": _datasets(workspace),
         "train": f"{_runs(workspace):,} runs",
         "monitor": watch_status(workspace.catalog),
+        "register": retraining_status(workspace.catalog),
         "predict": f"{total['predictions']:,} predictions, {_parts(counted['predictions'])}",
     }
     refused = workspace.catalog.count(_refused())
