@@ -7,9 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from besana.errors import CorruptDataError
+from besana.errors import CorruptDataError, StorageError
 from besana.shards import ManifestWriter, open_manifest
-from besana.shards.mapped import MAPPED_ROWS, map_columns, mapped_path, write_columns
+from besana.shards.mapped import (
+    MAPPED_ROWS,
+    disk_columns,
+    map_columns,
+    mapped_path,
+    write_columns,
+)
 
 COLUMNS = {
     "offset": np.arange(3_000_000, dtype=np.uint64) * 7,
@@ -63,6 +69,17 @@ def test_every_damage_is_found(written: Path, tmp_path: Path) -> None:
         changed.write_bytes(good[:length])
         with pytest.raises(CorruptDataError):
             map_columns(changed, "f" * 64)
+
+
+def test_columns_on_a_disk_take_their_room_or_say_so(tmp_path: Path) -> None:
+    column = disk_columns(tmp_path)(1000, np.uint32)
+    column[:] = 7
+
+    assert column.sum() == 7000
+    assert list(tmp_path.iterdir()) == []
+    for folder, rows in [(tmp_path, 1 << 50), (tmp_path / "none", 10), (Path("/proc"), 10)]:
+        with pytest.raises(StorageError, match="No room"):
+            disk_columns(folder)(rows, np.uint64)
 
 
 @pytest.mark.slow

@@ -108,13 +108,13 @@ def disk_columns(folder: Path) -> Allocate:
     """
 
     def allocate(rows: int, dtype: npt.DTypeLike) -> Column:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            size = rows * np.dtype(dtype).itemsize
-            try:
+        size = rows * np.dtype(dtype).itemsize
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
                 os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                raise StorageError(f"No room for a manifest in {folder}: {error}.") from None
-            return np.frombuffer(mmap.mmap(file.fileno(), size), dtype)
+                return np.frombuffer(mmap.mmap(file.fileno(), size), dtype)
+        except OSError as error:
+            raise StorageError(f"No room for a manifest in {folder}: {error}.") from None
 
     return allocate
 
