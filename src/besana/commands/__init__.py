@@ -20,6 +20,8 @@ COMMANDS = {
     "rollback": "Make the champion before the present one champion again.",
     "share": "Give a version a share of the requests, or let it judge in the shadow.",
     "web": "Open the pages a team works in: label, review, look at the data, see how far it is.",
+    "retrain": "Train a model anew when that is due, and let it take over only when it is shown to"
+    " be better.",
     "simulate": "Make a barn or a field with known truth, to try things on.",
     "demo": "Run the main job on a simulated barn and compare with its truth.",
 }

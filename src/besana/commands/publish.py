@@ -1,0 +1,57 @@
+"""Publish the catalog as Delta Lake tables that Spark, Trino, Athena and DuckDB read.
+
+Reads: every table of the catalog
+Writes: lake/<table>
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from besana.config import Settings
+from besana.lake import Change, publish, published_tables
+from besana.progress import track
+from besana.workspace import Workspace
+
+EXAMPLE = "besana publish farm"
+
+
+class Config(Settings):
+    """Where the tables go."""
+
+    lake: str = Field(
+        default="", description="Folder or bucket of the tables; empty: lake in the workspace."
+    )
+
+
+def run(workspace: Workspace, config: Config) -> dict[str, Change]:
+    """Bring every Delta table to what the catalog says; what did not change is left alone.
+
+    Raises:
+        MissingExtraError: If deltalake is not installed.
+        StorageError: If disk or bucket refused.
+        CorruptDataError: If what was read back is not what was written.
+    """
+    from rich.console import Console
+
+    say = Console(highlight=False, soft_wrap=True).print
+    place = (config.lake or lake_of(workspace)).rstrip("/")
+    changes = {}
+    published = published_tables()
+    with track("publish", len(published)) as advance:
+        for table in published:
+            changes[table.name] = publish(workspace.catalog, table, f"{place}/{table.name}")
+            advance(1)
+    for name, change in changes.items():
+        say(
+            f"{name}: version {change.version}, {change.rows:,} rows;"
+            f" {change.inserted:,} new, {change.updated:,} changed, {change.deleted:,} gone"
+        )
+    say(f"Published to {place}", markup=False)
+    return changes
+
+
+def lake_of(workspace: Workspace) -> str:
+    """Say where the lake lies: beside the other heavy folders."""
+    store = str(workspace.tables.get("store", ""))
+    return f"{store.rstrip('/')}/lake" if "://" in store else str(workspace.path / store / "lake")
