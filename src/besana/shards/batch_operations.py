@@ -45,20 +45,21 @@ def turn(images: Images, quarters: torch.Tensor) -> Images:
 
 def brightness(images: Images, factors: Amounts, white: float) -> Images:
     """Multiply by a factor."""
-    return (images * _wide(factors)).clamp(0, white)
+    return (images * _wide(factors)).clamp_(0, white)
 
 
 def contrast(images: Images, factors: Amounts, white: float) -> Images:
     """Move away from the mean grey of each picture, or towards it below 1."""
     mean = _grey(images).mean(dim=(1, 2, 3), keepdim=True)
-    return torch.lerp(mean.expand_as(images), images, _wide(factors)).clamp(0, white)
+    return (images * _wide(factors)).add_(mean * (1 - _wide(factors))).clamp_(0, white)
 
 
 def saturation(images: Images, factors: Amounts, white: float) -> Images:
     """Move away from the grey of each pixel, or towards it below 1; one band stays as it is."""
     if images.shape[1] != len(_GREY):
         return images
-    return torch.lerp(_grey(images).expand_as(images), images, _wide(factors)).clamp(0, white)
+    grey = _grey(images).mul_(1 - _wide(factors))
+    return (images * _wide(factors)).add_(grey).clamp_(0, white)
 
 
 def hue(images: Images, shifts: Amounts, white: float) -> Images:
@@ -80,9 +81,9 @@ def hue(images: Images, shifts: Amounts, white: float) -> Images:
     sixth = torch.remainder(angle / 6 + 1 + shifts[:, None, None], 1.0) * 6
     # Band k of a colour with hue h is high - spread * clamp(min(j, 4 - j)) with j = (k + h) mod 6.
     offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device)[None, :, None, None]
-    place = torch.remainder(offsets + sixth[:, None], 6.0)
-    fall = torch.minimum(place, 4 - place).clamp(0, 1)
-    return (high[:, None] - spread[:, None] * fall).clamp(0, white)
+    place = (offsets + sixth[:, None]).remainder_(6.0)
+    fall = torch.minimum(place, 4 - place).clamp_(0, 1)
+    return fall.mul_(-spread[:, None]).add_(high[:, None]).clamp_(0, white)
 
 
 def sharpness(images: Images, factors: Amounts, white: float) -> Images:
@@ -94,7 +95,7 @@ def sharpness(images: Images, factors: Amounts, white: float) -> Images:
     kernel[:, :, 1, 1] *= 5
     smooth = images.clone()
     smooth[:, :, 1:-1, 1:-1] = functional.conv2d(images, kernel, groups=channels)
-    return torch.lerp(smooth, images, _wide(factors)).clamp(0, white)
+    return smooth.lerp_(images, _wide(factors)).clamp_(0, white)
 
 
 def posterise(images: Images, bits: Amounts, white: float) -> Images:
@@ -188,8 +189,9 @@ def _wide(amounts: torch.Tensor) -> torch.Tensor:
 def _grey(images: Images) -> Images:
     if images.shape[1] != len(_GREY):
         return images
-    weights = torch.tensor(_GREY, device=images.device)[None, :, None, None]
-    return (images * weights).sum(1, keepdim=True)
+    red, green, blue = _GREY
+    grey = images[:, 0:1] * red
+    return grey.add_(images[:, 1:2], alpha=green).add_(images[:, 2:3], alpha=blue)
 
 
 class Operation(Protocol):
