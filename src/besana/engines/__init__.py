@@ -9,6 +9,7 @@ from besana.engines.base import Engine
 
 ENGINES = {
     "local": "besana.engines.local:LocalEngine",
+    "spark": "besana.engines.spark:SparkEngine",
 }
 
 

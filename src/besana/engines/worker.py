@@ -22,7 +22,17 @@ def serve(connection: Connection) -> None:
     received: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(connection, received), daemon=True).start()
     while (job := received.get()) is not None:
-        connection.send((*_outcome(*job), _peak_memory_bytes(), traffic.METER.take()))
+        connection.send(run_partition(*job))
+
+
+def run_partition(function: Any, partition: Any) -> tuple[bool, Any, int, traffic.Traffic]:
+    """Run one partition; what it raises is part of the answer.
+
+    Returns:
+        Whether it went well, its summary or its error, the peak memory of this process in
+        bytes, and the requests to buckets since the last call.
+    """
+    return (*_outcome(function, partition), _peak_memory_bytes(), traffic.METER.take())
 
 
 def _receive(connection: Connection, received: queue.SimpleQueue[Any]) -> None:
