@@ -1,0 +1,85 @@
+"""How far off a plan is: seconds planned from one trial, beside what the stages then took.
+
+The trial sees 48 frames; the farms have other sizes, and each is planned from the trial alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+import besana
+from besana.costs.bills import BILLS_FILE, read_lines
+from besana.simulation.barn import BarnSettings, write_barn
+from besana.trial import measure
+
+STAGES = ("clean", "prepare", "train")
+SETTINGS = '\n[train]\nstrategy = "scratch"\nepochs = 6\n[engine]\nworkers = 2\n'
+
+
+def make_farm(made: Path, folder: Path, days: int) -> besana.Workspace:
+    """Take the first days of a simulated barn into a farm of its own."""
+    farm = besana.Workspace.create(folder, (made / "besana.toml").read_text() + SETTINGS)
+    pictures = sorted((made / "recorded").rglob("*.jpg"))
+    dates = sorted({path.name[:10] for path in pictures})[:days]
+    for path in pictures:
+        if path.name[:10] in dates:
+            target = folder / path.relative_to(made)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    besana.run_stage(farm, "collect", {"source": [str(folder / "recorded")], "settle_s": 0})
+    return farm
+
+
+def walk(farm: besana.Workspace, truth: Path) -> None:
+    """Run the stages up to train; their bills say what was planned."""
+    for name in ("clean", "prepare"):
+        besana.run_stage(farm, name)
+    besana.run_stage(farm, "label", {"file": [str(truth)]})
+    besana.run_stage(farm, "split", {"method": "fractions"})
+    besana.run_stage(farm, "train")
+
+
+def main() -> None:
+    """Print planned and billed seconds, and the error, for each size and stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--width-px", type=int, default=640)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        barn = BarnSettings(days=max(arguments.days), interval_s=1800, width_px=arguments.width_px)
+        made = write_barn(root / "made", barn)
+        tried = make_farm(made.path, root / "tried", max(arguments.days))
+        for note in measure(tried, tried.open_engine(), 300):
+            print(note)
+        trial = [line for line in read_lines(tried) if line["trial"]]
+        ledger = (tried.reports / BILLS_FILE).read_text().splitlines(keepends=True)
+        print(f"{len(trial)} runs in the trial")
+        print("| days | stage | items | planned s | billed s | error | within |")
+        for days in arguments.days:
+            farm = make_farm(made.path, root / f"farm-{days}", days)
+            own = "".join(line for line in ledger if '"trial": true' in line)
+            (farm.reports / BILLS_FILE).write_text(own)
+            walk(farm, made.truth_csv)
+            for line in read_lines(farm):
+                if line["stage"] in STAGES and line["planned"]:
+                    show(days, line)
+
+
+def show(days: int, line: dict) -> None:
+    """Print one bill beside its plan, scaled to the items that really came."""
+    share = line["items"] / line["planned"]["items"]
+    low, likely, high = (line["planned"]["seconds"][k] * share for k in ("low", "likely", "high"))
+    seconds = line["seconds"]
+    within = "yes" if low <= seconds <= high else "no"
+    print(
+        f"| {days} | {line['stage']} | {line['items']} | {low:.1f} .. {likely:.1f} .. {high:.1f} |"
+        f" {seconds:.1f} | {seconds / likely - 1:+.0%} | {within} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
