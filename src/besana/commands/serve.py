@@ -124,7 +124,7 @@ def run(farm: Path, config: Config, until: Callable[[], bool] | None = None) -> 
     )
     with contextlib.ExitStack() as closing:
         taken = closing.enter_context(bind(address))
-        log_lines()
+        closing.enter_context(log_lines())
         lineups, catalog = _lineups(workspace, config, around)
         service = Service(lineups, _cameras(workspace, config, around), _serving(config), catalog)
         port = taken.getsockname()[1]

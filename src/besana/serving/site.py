@@ -9,7 +9,7 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("besana.serving")
 
-# More than may ever be under way: the service refuses earlier, and says when to come back.
-_RUNNING, _WAITING, _WAIT_S = 256, 256, 1.0
+# More than may ever be under way: `Door` refuses earlier, at less cost.
+_RUNNING, _WAITING, _WAIT_S = 1024, 256, 1.0
+_BUSY = (429, "overloaded", "Too many requests are under way.")
+# Refused bodies up to this size are read and forgotten, so that the connection can stay.
+_SMALL_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ def build_service(service: Service, site: Site, hosts: Iterable[str]) -> App:
         identify=identify_by(site.token),
         limits=GateLimits(_RUNNING, _WAITING, _WAIT_S),
     )
-    return AnyHost(gate, min(hosts)) if site.any_host else gate
+    running = service.serving.running
+    app: App = Door(gate, running.most_waiting + running.batch_size)
+    return AnyHost(app, min(hosts)) if site.any_host else app
 
 
 def identify_by(token: str) -> Identify:
@@ -91,6 +96,55 @@ def identify_by(token: str) -> Identify:
         return Caller("token", PREDICT) if good else None
 
     return identify
+
+
+@dataclass
+class Door:
+    """Refuse requests beyond a number before anything of them is looked at.
+
+    Under overload refusing has to cost next to nothing, or it is what the machine does.
+
+    Args:
+        app: The gate.
+        most: POST requests under way.
+    """
+
+    app: App
+    most: int
+    inside: int = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            await self.app(scope, receive, send)
+            return
+        if self.inside >= self.most:
+            await _refuse(scope, receive, send)
+            return
+        self.inside += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.inside -= 1
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    status, error, problem = _BUSY
+    body = json.dumps({"error": error, "problem": problem}).encode()
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"retry-after", b"1"),
+        (b"cache-control", b"no-store"),
+    ]
+    if length.isdigit() and int(length) <= _SMALL_BYTES:
+        while (await receive()).get("more_body", False):
+            pass
+    else:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 @dataclass
@@ -113,15 +167,22 @@ class AnyHost:
         await self.app(scope, receive, send)
 
 
-def log_lines() -> None:
-    """Write one line of JSON an event and a request to standard error."""
+@contextlib.contextmanager
+def log_lines() -> Iterator[None]:
+    """Write one line of JSON an event and a request to standard error, inside the block."""
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(JsonLines())
-    for name in ("besana.serving", "besana.web"):
-        logger = logging.getLogger(name)
-        logger.handlers = [lines]
+    loggers = [logging.getLogger(name) for name in ("besana.serving", "besana.web")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [lines], False
         logger.setLevel(logging.INFO)
-        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
+            logger.setLevel(level)
 
 
 def run_service(
