@@ -107,7 +107,7 @@ def run(workspace: Workspace, config: Config, engine: Engine | None = None) -> R
         How far it is; None when none is due.
 
     Raises:
-        NotReadyError: If there is no champion, or nothing to approve.
+        NotReadyError: If there is no champion.
         ConfigError: If it shall be approved and rejected.
     """
     from besana.catalog_watch import create_tables
@@ -174,10 +174,11 @@ class _Job:
         self._say(f"Retraining {one.number}: {one.state}. {one.facts.get('why', '')}".strip())
         return one
 
-    def settle(self, one: Retraining | None) -> Retraining:
-        """Do what a person decided about the model that waits."""
+    def settle(self, one: Retraining | None) -> Retraining | None:
+        """Do what a person decided about the model that waits; nothing when none does."""
         if one is None or one.state != "approval":
-            raise NotReadyError("No retrained model waits for approval.", "Run: besana retrain")
+            self._say("No retrained model waits for approval.")
+            return one
         if self._config.approve:
             return self._promote(one, "A person approved it.")
         self._registry.remove_alias(one.model, "challenger")
