@@ -23,6 +23,7 @@ class Link:
         latency_s: Seconds from a request to its answer, both ways together.
         rate: Bytes a second towards the client, all connections together; 0 for any.
         refusals: How many of the next requests get a 503.
+        cuts: How many of the next long answers break off in their middle.
         requests: Verbs of all requests that came.
         refused: How many were refused.
         sent_bytes: Bytes of answers.
@@ -32,6 +33,7 @@ class Link:
     latency_s: float = 0.0
     rate: float = 0.0
     refusals: int = 0
+    cuts: int = 0
     requests: list[str] = field(default_factory=list)
     refused: int = 0
     sent_bytes: int = 0
@@ -102,6 +104,11 @@ class Link:
         sender = asyncio.create_task(self._send(pending, writer))
         try:
             while data := await reader.read(1 << 16):
+                if self.cuts and len(data) > 2000:
+                    self.cuts -= 1
+                    data = data[:-1000]
+                    await pending.put((0.0, data))
+                    break
                 now = self._loop_time()
                 self._free_at = max(now, self._free_at)
                 self._free_at += len(data) / self.rate if self.rate else 0.0

@@ -103,6 +103,17 @@ def test_a_storm_of_refusals_is_waited_out_with_one_repetition_each(
     assert len(link.requests) - before == requests + 25
 
 
+def test_answers_that_break_off_are_asked_for_again(
+    bucket: Storage, hundred: Manifest, link: Link
+) -> None:
+    with Loader(hundred, **OPTIONS, **BLOCKS) as loader:
+        expected = taken(loader)
+    with Loader(hundred, shards=bucket, **OPTIONS, **BLOCKS) as loader:
+        link.cuts = 6
+        assert taken(loader) == expected
+    assert link.cuts == 0
+
+
 def test_a_storm_without_end_is_reported_in_time(
     bucket: Storage, hundred: Manifest, link: Link
 ) -> None:
