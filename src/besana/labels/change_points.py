@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +12,7 @@ Floats = NDArray[np.float32]
 
 _DIMENSIONS = 12
 _LONGEST = 5000
+_SURE = 0.7
 
 
 def change_points(looks: Floats, *, sensitivity: float = 1.0) -> list[int]:
@@ -69,3 +73,74 @@ def _cheapest(x: NDArray[np.float64], price: float) -> list[int]:
         end = int(before[end])
         found.append(end)
     return found[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Frames that follow each other and look alike, or get one class.
+
+    Attributes:
+        start: First frame.
+        end: First frame behind it.
+        proposed: Index of the class that a model proposes for it; -1 for none.
+    """
+
+    start: int
+    end: int
+    proposed: int
+
+
+def runs_of(
+    starts: Sequence[int],
+    proposed: NDArray[np.integer],
+    certainty: Floats,
+) -> list[Run]:
+    """Join runs that a model calls the same, and cut those inside which it sees a change.
+
+    An animal that shifts looks different and is still the same class; one that lies down behind a
+    rail looks alike and is another. Where the model knows nothing the runs stay as they are.
+
+    Args:
+        starts: From `change_points`.
+        proposed: (frames,) index of the class a model proposes for each frame, -1 for none.
+        certainty: (frames,) its probability.
+
+    >>> sure = np.ones(8, np.float32)
+    >>> [(run.start, run.end) for run in runs_of([0, 3], np.array([0] * 5 + [1] * 3), sure)]
+    [(0, 5), (5, 8)]
+    >>> [(run.start, run.end) for run in runs_of([0, 3], np.full(8, -1), sure)]
+    [(0, 3), (3, 8)]
+    """
+    frames = len(proposed)
+    sure = np.where(certainty >= _SURE, proposed, -1)
+    smooth = _most_of_three(sure)
+    runs: list[Run] = []
+    for start, end in zip(starts, [*starts[1:], frames], strict=True):
+        for first, last, name in _parts(smooth, start, end):
+            if runs and name >= 0 and runs[-1].proposed == name:
+                runs[-1] = Run(runs[-1].start, last, name)
+            else:
+                runs.append(Run(first, last, name))
+    return runs
+
+
+def _parts(smooth: NDArray[np.integer], start: int, end: int) -> list[tuple[int, int, int]]:
+    """Cut a run where the class changes for good; frames of no class go with those before."""
+    known = [place for place in range(start, end) if smooth[place] >= 0]
+    if not known:
+        return [(start, end, -1)]
+    parts, first, name = [], start, int(smooth[known[0]])
+    for place in known[1:]:
+        if smooth[place] != name:
+            parts.append((first, place, name))
+            first, name = place, int(smooth[place])
+    parts.append((first, end, name))
+    return parts
+
+
+def _most_of_three(values: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Replace a value that neither neighbour shares, where the neighbours agree."""
+    smooth = values.copy()
+    alone = (values[1:-1] != values[:-2]) & (values[:-2] == values[2:])
+    smooth[1:-1][alone] = values[:-2][alone]
+    return smooth

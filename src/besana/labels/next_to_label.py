@@ -87,15 +87,36 @@ def spread(vectors: Floats, count: int, *, near: Floats | None = None, seed: int
     return chosen
 
 
-def interleaved(*orders: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Mix orders of the same samples: the first of each, then the second of each, once each.
+def most_telling(
+    doubtful: Floats, chance: int, near: Floats | None, seed: int
+) -> list[tuple[bool, int]]:
+    """Choose what to label next: doubtful samples that differ, and every fifth by chance.
 
-    >>> interleaved(np.array([3, 1, 2]), np.array([1, 2, 3])).tolist()
-    [3, 1, 2]
+    Neighbours in time look alike, so the most doubtful ones alone would all show the same; and a
+    part by chance stays a fair sample of everything.
+
+    Args:
+        doubtful: (4 * n, features) of the most doubtful samples, from which n are chosen.
+        chance: How many samples there are to choose by chance.
+        near: (m, features) of what is labelled already.
+        seed: Where choosing starts.
+
+    Returns:
+        Whether a place counts among all samples (by chance) or among the doubtful ones, and it.
     """
-    mixed = np.stack(orders, axis=1).ravel()
-    _, first = np.unique(mixed, return_index=True)
-    return np.asarray(mixed[np.sort(first)], np.int32)
+    chosen = spread(doubtful, max(1, len(doubtful) // 4), near=near, seed=seed)
+    drawn = np.random.default_rng(seed).permutation(chance)[: len(chosen) // 4].tolist()
+    told: list[tuple[bool, int]] = []
+    for turn, place in enumerate(chosen):
+        told.append((False, place))
+        if turn % 4 == 3 and drawn:
+            told.append((True, drawn.pop()))
+    return told
+
+
+def picks(fresh: int) -> int:
+    """Tell how many samples to choose at once out of those that nobody has labelled."""
+    return min(200, max(25, fresh // 20))
 
 
 def clusters(vectors: Floats, count: int, *, seed: int = 0, rounds: int = 10) -> NDArray[np.int32]:

@@ -345,3 +345,9 @@ class Deck:
             return {}
         name = self.proposed_classes[int(self.proposed[number])]
         return {"proposed": name, "certainty": round(float(self.certainty[number]), 3)}
+
+    def proposals(self, numbers: Sequence[int]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        """Give proposed class (-1 for none) and its probability of some samples."""
+        if self.proposed is None or self.certainty is None:
+            return np.full(len(numbers), -1, np.int16), np.zeros(len(numbers), np.float32)
+        return self.proposed[numbers], self.certainty[numbers]

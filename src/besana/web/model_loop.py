@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.labels.current import current_label
-from besana.labels.next_to_label import clusters, interleaved, spread, uncertainty
+from besana.labels.next_to_label import clusters, most_telling, picks, spread, uncertainty
 from besana.labels.proposals import Fitted, fit, likely_errors
 from besana.learning.embeddings import Embeddings, sample_keys
 from besana.web.deck import Deck
 from besana.workspace import Workspace
 
-FIRST_LABELS = 100
+FIRST_LABELS = 50
 _MOST_LEARNED = 20_000
 _LOOKED_AT = 4000
 _SPREAD_OUT = 400
@@ -228,13 +228,15 @@ def _order(
     apart = _apart(vectors, fresh[:_LOOKED_AT], near, seed)
     knows = learned.proposed is not None and bool((learned.proposed >= 0).any())
     doubtful = fresh[np.argsort(-unsure[fresh], kind="stable")] if knows else apart
-    if order == "diversity":
+    if order == "diversity" or not knows:
         first = apart
     elif order == "uncertainty":
-        first = _apart(vectors, doubtful[:2000], near, seed) if knows else apart
+        first = _apart(vectors, doubtful[: 4 * picks(len(fresh))], near, seed)
     else:
-        first = interleaved(*(part[:_SPREAD_OUT] for part in _same_length(doubtful, apart, fresh)))
-    rest = doubtful if order == "uncertainty" and knows else random
+        found, x = vectors.of(doubtful[: 4 * picks(len(fresh))])
+        told = most_telling(x, len(fresh), near if len(near) else None, seed)
+        first = np.array([(fresh if drawn else found)[at] for drawn, at in told], np.int32)
+    rest = doubtful if knows and order != "diversity" else random
     return _first_then(first, rest)
 
 
@@ -243,11 +245,6 @@ def _apart(vectors: Vectors, numbers: Numbers, near: Floats, seed: int) -> Numbe
     if not len(found):
         return numbers
     return found[spread(x, _SPREAD_OUT, near=near if len(near) else None, seed=seed)]
-
-
-def _same_length(*parts: Numbers) -> list[Numbers]:
-    shortest = min(len(part) for part in parts)
-    return [part[:shortest] for part in parts]
 
 
 def _first_then(first: Numbers, rest: Numbers) -> Numbers:

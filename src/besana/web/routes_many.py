@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from starlette.requests import Request
 
 from besana import catalog as tables
 from besana.config import Settings
-from besana.labels.change_points import change_points
+from besana.labels.change_points import change_points, runs_of
 from besana.labels.rates import wilson
 from besana.statistics.hashing import mix
 from besana.storage import Storage
@@ -170,10 +169,15 @@ def hash_of(sample: Sample) -> int:
 
 
 def _runs(deck: Deck, numbers: list[int], starts: list[int]) -> list[dict[str, Any]]:
-    """Describe runs by where they begin and end, and the class a model proposes for most of it."""
-    runs = []
-    ends = [*starts[1:], len(numbers)][: len(starts)]
-    for start, end in zip(starts, ends, strict=True):
-        proposed = Counter(deck.proposal(n).get("proposed") for n in numbers[start:end])
-        runs.append({"start": start, "end": end, "proposed": proposed.most_common(1)[0][0]})
-    return runs
+    """Describe runs by where they begin and end, and the class a model proposes."""
+    if not numbers:
+        return []
+    proposed, certainty = deck.proposals(numbers)
+    return [
+        {
+            "start": run.start,
+            "end": run.end,
+            "proposed": deck.proposed_classes[run.proposed] if run.proposed >= 0 else None,
+        }
+        for run in runs_of(starts, proposed, certainty)
+    ]
