@@ -1,0 +1,46 @@
+"""Months of a barn without pixels: few false alarms, and changes are found."""
+
+from __future__ import annotations
+
+import pytest
+
+from besana.learning.watch import drifting
+from besana.simulation.streams import draw_samples
+from besana.simulation.watching import watch_samples
+
+
+def episodes(looks):
+    """Count the times that a camera goes from as usual to changed."""
+    changed = [bool(drifting(one.findings)) for one in looks]
+    return sum(now and not before for before, now in zip([False, *changed], changed, strict=False))
+
+
+def test_a_month_of_a_barn_that_does_not_change_is_quiet():
+    looks = list(watch_samples(draw_samples(5, 24), train_days=10))
+    assert len(looks) == 53
+    assert episodes(looks) == 0
+
+
+def test_a_budget_of_many_false_alarms_is_used():
+    looks = list(watch_samples(draw_samples(5, 24), train_days=10, false_alarms=3000.0))
+    assert episodes(looks) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_at_the_default_there_is_at_most_one_false_alarm_a_camera_and_month():
+    months = found = 0.0
+    for seed in range(100, 112):
+        looks = list(watch_samples(draw_samples(seed, 40), train_days=10))
+        months += 29 / 30.44
+        found += episodes(looks)
+    assert months > 11
+    assert found / months <= 1
+
+
+def test_other_cows_are_found():
+    samples = draw_samples(12, 18, new_herd_from_day=13, strength=2.0)
+    looks = list(watch_samples(samples, train_days=10))
+    found = [one.end_day for one in looks if drifting(one.findings)]
+    assert found
+    assert 13 < found[0] <= 14
