@@ -1,6 +1,6 @@
 """How far off a plan is: seconds planned from one trial, beside what the stages then took.
 
-The trial sees 48 frames; the farms have other sizes, and each is planned from the trial alone.
+The trial sees 136 frames; the farms have other sizes, and each is planned from the trial alone.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ def test_a_trial_notes_paces_and_leaves_the_farm_as_it_is(collected):
     before = {path.name for path in collected.path.iterdir()}
     assert measure(collected, collected.open_engine(), 120) == []
     noted = [line["stage"] for line in read_lines(collected) if line["trial"]]
-    assert noted.count("prepare") == 2
-    assert noted.count("train") == 2
+    assert noted.count("prepare") == 3
+    assert noted.count("train") == 3
     assert collected.catalog.counted(tables.samples) == {}
     assert {path.name for path in collected.path.iterdir()} - before == {".temporary"}
     assert list(collected.temporary.iterdir()) == []
@@ -39,7 +39,7 @@ def test_a_trial_notes_paces_and_leaves_the_farm_as_it_is(collected):
     report = plan.run(collected, plan.Config(measure="never", last="train"))
     (stages,) = [s for s in report.sections if s.title == "Stage by stage"]
     runs = {row[0]: row[-1] for row in stages.rows}
-    assert runs["prepare"] == runs["train"] == 2
+    assert runs["prepare"] == runs["train"] == 3
 
 
 def test_a_farm_without_frames_is_planned_with_those_that_will_come(tmp_path, capsys):

@@ -261,6 +261,12 @@ def _show_reports(reports: Sequence[Report]) -> None:
             + (f", dropped: {dropped}" if dropped else "")
             + f" ({report.seconds:.1f} s, {report.peak_memory_bytes / 1e6:,.0f} MB)"
         )
+        facts = report.facts
+        if "bucket_gets" in facts:
+            typer.echo(
+                f"  bucket: {facts['bucket_gets']:,} GET, {facts['bucket_puts']:,} PUT,"
+                f" {facts['bucket_lists']:,} LIST requests"
+            )
         if report.page:
             typer.echo(f"  report: {report.page}")
 

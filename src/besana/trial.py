@@ -26,7 +26,7 @@ from besana.storage import Storage, read_original
 from besana.traffic import METER, Traffic
 from besana.workspace import Workspace
 
-_SIZES = (8, 40)
+_SIZES = (8, 32, 96)
 _FEWEST_SAMPLES = 16
 _PROBE_BYTES = 4_000_000
 

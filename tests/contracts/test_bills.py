@@ -11,6 +11,7 @@ from server_log import server_log
 
 import besana
 from besana import catalog as tables
+from besana.cli import main
 from besana.commands import plan
 from besana.costs.bills import observations, read_lines
 from besana.errors import BesanaError
@@ -93,6 +94,37 @@ def test_the_page_of_a_stage_shows_the_bill_beside_the_plan(walked):
     assert table["columns"] == ["bill", "time_s", *names, "money"]
     page = (farm.reports / "clean.html").read_text()
     assert "La cuenta junto al plan" in page
+
+
+def test_the_command_line_prints_the_requests(s3_bucket, tmp_path, capsys):
+    farm, _ = make_farm(tmp_path / "farm", s3_bucket)
+    with pytest.raises(SystemExit), server_log() as log:
+        main(["collect", str(farm.path), "--settle-s", "0"])
+    traffic = log.traffic
+    line = f"  bucket: {traffic.gets:,} GET, {traffic.puts:,} PUT, 0 LIST requests"
+    assert line in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_learning_from_a_bucket_is_counted_and_lists_nothing(walked):
+    farm, _ = walked
+    overrides = {
+        "train": {"strategy": "scratch", "size_px": 32, "epochs": 2},
+        "evaluate": {"replicates": 100},
+        "register": {"promote": "always"},
+        "predict": {},
+    }
+    for name in overrides:
+        with server_log() as log:
+            besana.run_stage(farm, name, overrides[name])
+        line = billed(farm)[name]
+        counted = {**line["traffic"], "read_bytes": 0, "written_bytes": 0}
+        assert Traffic.of(counted) == log.traffic, name
+        assert log.traffic.lists == 0, name
+        assert log.traffic.requests > 0, name
+        planned = line["planned"]["traffic"]
+        assert log.traffic.gets <= Traffic.of(planned["high"]).gets, name
 
 
 def test_what_a_stage_cost_is_priced_by_the_book(walked):

@@ -21,9 +21,10 @@ def test_start_and_seconds_an_item_are_told_apart():
 
 
 def test_the_range_grows_with_the_noise_and_beyond_what_was_seen():
-    quiet = fit(runs((10, 3.0), (100, 12.0)))
+    quiet = fit(runs((10, 3.0), (40, 6.0), (100, 12.0)))
     noisy = fit(runs((10, 3.0), (10, 6.0), (100, 12.0), (100, 20.0)))
     assert noisy.spread > quiet.spread
+    assert fit(runs((10, 3.0), (100, 12.0))).spread > quiet.spread  # two runs tell nothing
 
     def width(items):
         span = quiet.seconds(items)

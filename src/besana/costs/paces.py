@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from besana.costs.ranges import Range
 
 _LEAST_SPREAD = 0.2
+_UNKNOWN_SPREAD = 0.5
 _SPREAD_A_DECADE = 0.15
 _START_S = Range(0.5, 2.0, 8.0)
 
@@ -117,15 +118,19 @@ def fit(runs: Sequence[Observation]) -> Pace:
             Range.exactly(0.0), Range(0.3 * each, 0.8 * each, each), _LEAST_SPREAD, largest, 1
         )
     start_s, item_s = _line(runs)
-    errors = [(start_s + item_s * run.items) / run.seconds - 1 for run in runs]
-    spread = 2 * math.sqrt(sum(error**2 for error in errors) / len(errors))
-    return Pace(
-        Range.exactly(start_s),
-        Range.exactly(item_s),
-        max(_LEAST_SPREAD, spread),
-        largest,
-        len(runs),
-    )
+    spread = _spread([(start_s + item_s * run.items) / run.seconds - 1 for run in runs])
+    return Pace(Range.exactly(start_s), Range.exactly(item_s), spread, largest, len(runs))
+
+
+def _spread(errors: Sequence[float]) -> float:
+    """Tell from the scatter of runs how far off the next may be.
+
+    Two runs lie on their line whatever they are, and tell nothing.
+    """
+    freedom = len(errors) - 2
+    if freedom < 1:
+        return _UNKNOWN_SPREAD
+    return max(_LEAST_SPREAD, 2 * math.sqrt(sum(error**2 for error in errors) / freedom))
 
 
 def _line(runs: Sequence[Observation]) -> tuple[float, float]:

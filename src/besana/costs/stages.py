@@ -237,8 +237,9 @@ def _train(held: Holdings, config: Any, share: float) -> Requests:
 
 
 def _evaluate(held: Holdings, _config: Any, share: float) -> Requests:
+    """Read the test samples, and some again as pictures for the page."""
     samples = _whole("evaluate", held) * share
-    return _read_samples(held, 0.3 * samples, samples, 3 * samples) + _some(1, 12)
+    return _read_samples(held, 0.3 * samples, 1.5 * samples, 4 * samples + 60) + _some(1, 12)
 
 
 def _predict(held: Holdings, _config: Any, share: float) -> Requests:
