@@ -16,7 +16,7 @@ from besana.cli import main
 from besana.images.encode import encode_png
 from besana.models.model import save_model
 from besana.registry import open_registry
-from besana.serving.client import Client
+from besana.serving.client import Client, ServerRefusedError
 from besana.workspace import Workspace
 from small_dataset import striped_dataset
 
@@ -109,6 +109,32 @@ def test_a_server_answers_keeps_its_token_private_and_stops_when_told(farm):
     requests = [line for line in lines if line.get("path") == "/predict"]
     assert [(line["method"], line["status"]) for line in requests] == [("POST", 200)]
     assert not any(path.read_text() in json.dumps(line) for line in lines)
+
+
+def test_a_retraining_is_started_by_who_has_the_token(farm):
+    call("export", farm, "onnx", "--precision", "fp32")
+    process, page = start(farm, "--port", 0, "--threads", 1, BESANA_SERVE_TOKEN=TOKEN)
+    try:
+        with Client(page, TOKEN) as client:
+            assert client.ask("GET", "/pipeline/retrain") == {"state": "never_started"}
+            assert client.ask("POST", "/pipeline/retrain", {})["state"] == "running"
+            with pytest.raises(ServerRefusedError, match="runs already"):
+                client.ask("POST", "/pipeline/retrain", {})
+            until = time.monotonic() + 60
+            while (said := client.ask("GET", "/pipeline/retrain"))["state"] == "running":
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        assert said["state"] in ("finished", "failed")
+        assert "Traceback" not in said["said"]
+    finally:
+        finish(process)
+    process, page = start(farm, "--port", 0, "--threads", 1, "--no-token")
+    try:
+        with Client(page) as client, pytest.raises(ServerRefusedError) as caught:
+            client.ask("POST", "/pipeline/retrain", {})
+        assert caught.value.status == 403
+    finally:
+        finish(process)
 
 
 def test_a_container_serves_a_folder_as_its_cloud_says(farm):

@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from besana.serving.client import Client, ServerRefusedError
 from besana.serving.edge import wanted_by
 from besana.serving.fleet import Running
 from besana.serving.pictures import sample_pixels
+from besana.serving.pipeline import PipelineRoutes
 from besana.serving.routes import openapi
 from besana.serving.rows import served
 from besana.serving.service import Serving
@@ -178,7 +180,9 @@ def test_every_route_is_described(server):
     }
     from besana.serving.site import Site, service_routes
 
-    routes = service_routes(server.service, Site(TOKEN))
+    pipeline = PipelineRoutes(server.service, Path(), "stripes")
+    routes = service_routes(server.service, Site(TOKEN, more=tuple(pipeline.routes())))
+    pipeline.close()
     assert described == {(route.access.method, route.access.path) for route in routes}
     public = {
         path

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from besana.serving.clouds import Surroundings
     from besana.serving.fleet import Lineups
     from besana.serving.service import Service, Serving
+    from besana.web.server import Route
 
 EXAMPLE = "besana serve farm --port 8400"
 
@@ -111,6 +112,7 @@ def run(farm: Path, config: Config, until: Callable[[], bool] | None = None) -> 
     """
     _check_extras()
     from besana.serving.clouds import surroundings
+    from besana.serving.pipeline import PipelineRoutes
     from besana.serving.service import Service
     from besana.serving.site import Site, build_service, log_lines, run_service
     from besana.web.server import Address, bind
@@ -128,7 +130,12 @@ def run(farm: Path, config: Config, until: Callable[[], bool] | None = None) -> 
         lineups, catalog = _lineups(workspace, config, around)
         service = Service(lineups, _cameras(workspace, config, around), _serving(config), catalog)
         port = taken.getsockname()[1]
-        site = Site(token, config.any_host or inside, config.max_body_bytes, around)
+        more: tuple[Route, ...] = ()
+        if catalog is not None and workspace is not None:
+            pipeline = PipelineRoutes(service, workspace.path, config.model)
+            closing.callback(pipeline.close)
+            more = tuple(pipeline.routes())
+        site = Site(token, config.any_host or inside, config.max_body_bytes, around, more)
         app = build_service(service, site, address.hosts(port))
         _greet(service, address.host, port, token)
         run_service(

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Endpoint = Callable[..., Awaitable[Any]]
 
 BODY_BYTES = 50_000_000
-PREDICT, ADMIN = "predict", "retrain"
-"""Roles of this server: who may ask, and who may also start a retraining."""
+PREDICT, ADMIN = "viewer", "admin"
+"""Least roles: of who asks, and of who starts a retraining, which always takes the token."""
 
 
 class Rooms:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from besana.serving.clouds import CloudRoutes, Surroundings
 from besana.serving.kserve import KserveRoutes
 from besana.serving.page import PageRoutes
-from besana.serving.routes import BODY_BYTES, PREDICT, PredictRoutes
+from besana.serving.routes import ADMIN, BODY_BYTES, PREDICT, PredictRoutes
 from besana.serving.service import Service
 from besana.web.gate import App, Caller, Gate, GateLimits, Identify, Receive, Scope, Send
 from besana.web.server import Address, JsonLines, Route, build_app, make_server
@@ -93,7 +93,7 @@ def identify_by(token: str) -> Identify:
         if kind.lower() != "bearer":
             return None
         good = secrets.compare_digest(given.strip().encode(), token.encode())
-        return Caller("token", PREDICT) if good else None
+        return Caller("token", ADMIN) if good else None
 
     return identify
 
