@@ -1,4 +1,4 @@
-"""Publish the catalog as Delta Lake tables that Spark, Trino, Athena and DuckDB read.
+"""Publish the catalog as Delta Lake tables for Spark, Trino, Athena and DuckDB.
 
 Reads: every table of the catalog
 Writes: lake/<table>
