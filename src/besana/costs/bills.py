@@ -185,13 +185,13 @@ def billing(workspace: Workspace, stage: str, config: Any) -> Iterator[Bill]:
     bill = Bill(stage, expected, tariff, config)
     if left is not None and bill.planned.likely > left:
         raise _over(bill, f"would likely cost {bill.planned.likely:,.2f}", left)
-    token, failed = _current.set(bill), True
-    METER.watch = _guard(bill, left) if left is not None else None
+    token, failed, before = _current.set(bill), True, METER.watch
+    METER.watch = _guard(bill, left) if left is not None else before
     try:
         yield bill
         failed = False
     finally:
-        METER.watch = None
+        METER.watch = before
         _current.reset(token)
         write_line(workspace, bill.record(failed=failed))
 
