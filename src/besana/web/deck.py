@@ -36,6 +36,16 @@ FRESH, SKIPPED, LABELLED = range(3)
 ORDERS = ("random", "time", "uncertainty", "diversity", "mix")
 
 
+def labelable_samples(
+    *, with_crc: bool = False
+) -> tuple[sa.Select[Any], list[sa.ColumnElement[Any]]]:
+    """Select the samples whose frame is not kept out by an issue, and the key they go by."""
+    s, issues = tables.samples.c, tables.issues.c
+    blocked = sa.exists().where(issues.frame_id == s.frame_id, issues.blocks)
+    columns = [s.frame_id, s.region, *([s.crc32c] if with_crc else [])]
+    return sa.select(*columns).where(~blocked), [s.frame_id, s.region]
+
+
 @dataclass
 class _Part:
     """What one person has to do: numbers in the order of their turn, and how far it went."""
@@ -99,11 +109,8 @@ class Deck:
         self._read_skips(catalog)
 
     def _read_samples(self, catalog: Catalog) -> None:
-        s, issues = tables.samples.c, tables.issues.c
-        blocked = sa.exists().where(issues.frame_id == s.frame_id, issues.blocks)
-        select = sa.select(s.frame_id, s.region).where(~blocked)
         self._names.execute("BEGIN")
-        for page in catalog.pages(select, [s.frame_id, s.region], _PAGE_ROWS):
+        for page in catalog.pages(*labelable_samples(), _PAGE_ROWS):
             rows = ((self.count + i, *row) for i, row in enumerate(page))
             self._names.executemany("INSERT INTO samples VALUES (?, ?, ?)", rows)
             self.count += len(page)

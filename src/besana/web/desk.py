@@ -70,6 +70,7 @@ class Desk:
         self.saver.close()
         self.pictures.close()
         self.people.close()
+        self.classes.close()
         if self._deck is not None:
             self._deck.close()
 
@@ -125,8 +126,9 @@ class Desk:
             return
         # Where several classes may hold, pictures are grouped and ordered, but nothing is proposed.
         names = [] if self.is_multi() else await asyncio.to_thread(self.classes.names)
+        before = self.learned.vectors if deck is known else None
         found = await asyncio.to_thread(
-            learn, self.workspace, deck, names, order, self.settings.seed
+            learn, self.workspace, deck, names, order, self.settings.seed, before
         )
         deck.proposed_classes = found.classes
         deck.proposed, deck.certainty = found.proposed, found.certainty

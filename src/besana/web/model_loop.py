@@ -20,7 +20,7 @@ from besana.labels.current import current_label
 from besana.labels.next_to_label import clusters, most_telling, picks, spread, uncertainty
 from besana.labels.proposals import Fitted, fit, likely_errors
 from besana.learning.embeddings import Embeddings, sample_keys
-from besana.web.deck import Deck
+from besana.web.deck import Deck, labelable_samples
 from besana.workspace import Workspace
 
 FIRST_LABELS = 50
@@ -47,6 +47,7 @@ class Learned:
         order: All samples in the order that was asked for.
         curve: As in `Fitted`.
         suspects: Numbers of samples whose label is probably wrong.
+        vectors: For the next round.
     """
 
     labels: int = 0
@@ -57,6 +58,7 @@ class Learned:
     order: Numbers | None = None
     curve: tuple[tuple[int, float, float], ...] = ()
     suspects: list[int] = field(default_factory=list)
+    vectors: Vectors | None = None
 
 
 class Vectors:
@@ -69,17 +71,19 @@ class Vectors:
 
     def __init__(self, workspace: Workspace, deck: Deck, embeddings: Embeddings) -> None:
         self._embeddings = embeddings
+        self.rows = len(embeddings)
         keys = np.zeros(deck.count, np.uint64)
-        s = tables.samples.c
-        select = sa.select(s.frame_id, s.region, s.crc32c)
-        for page in workspace.catalog.pages(select, [s.frame_id, s.region], _PAGE_ROWS):
-            rows = [row for row in page if deck.number((row.frame_id, row.region)) is not None]
-            if rows:
-                first = deck.number((rows[0].frame_id, rows[0].region)) or 0
-                crc = np.array([row.crc32c for row in rows], np.uint32)
-                keys[first : first + len(rows)] = sample_keys(
-                    [{"frame_id": row.frame_id, "region": row.region} for row in rows], crc
-                )
+        at = 0
+        for page in workspace.catalog.pages(*labelable_samples(with_crc=True), _PAGE_ROWS):
+            ends = [deck.number((row.frame_id, row.region)) for row in (page[0], page[-1])]
+            # Samples came or went since the deck was read: look up each.
+            if ends != [at, at + len(page) - 1]:
+                page = [row for row in page if deck.number((row.frame_id, row.region)) is not None]
+                at = deck.number((page[0].frame_id, page[0].region)) or 0 if page else at
+            crc = np.array([row.crc32c for row in page], np.uint32)
+            identities = [{"frame_id": row.frame_id, "region": row.region} for row in page]
+            keys[at : at + len(page)] = sample_keys(identities, crc)
+            at += len(page)
         self._order = np.argsort(keys, kind="stable").astype(np.int32)
         self._keys = keys[self._order]
 
@@ -122,7 +126,14 @@ def newest_embeddings(workspace: Workspace) -> Embeddings | None:
     return Embeddings(folder, features)
 
 
-def learn(workspace: Workspace, deck: Deck, classes: list[str], order: str, seed: int) -> Learned:
+def learn(
+    workspace: Workspace,
+    deck: Deck,
+    classes: list[str],
+    order: str,
+    seed: int,
+    before: Vectors | None = None,
+) -> Learned:
     """Learn from all labels and look at all samples; takes seconds, and runs in a thread.
 
     Args:
@@ -131,13 +142,16 @@ def learn(workspace: Workspace, deck: Deck, classes: list[str], order: str, seed
         classes: What may be said.
         order: One of `deck.ORDERS`.
         seed: Where choices start.
+        before: From an earlier round with the same deck.
     """
     learned = Learned(classes=list(classes))
     embeddings = newest_embeddings(workspace)
     if embeddings is None or not deck.count:
         learned.order = simple_order(deck, order)
         return learned
-    vectors = Vectors(workspace, deck, embeddings)
+    known = before is not None and before.rows == len(embeddings)
+    vectors = before if before is not None and known else Vectors(workspace, deck, embeddings)
+    learned.vectors = vectors
     numbers, said = labelled_numbers(workspace.catalog, deck, classes)
     learned.labels = len(numbers)
     fitted = None

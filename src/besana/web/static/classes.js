@@ -1,5 +1,5 @@
 // The classes: what they are called, by which key they are said, how to tell them apart.
-import { ask, make, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow } from "/static/web.js";
+import { ask, askUntil, make, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow } from "/static/web.js";
 
 const $ = (id) => document.getElementById(id);
 const isAdmin = person.role === "admin";
@@ -8,7 +8,7 @@ let classes = [];
 let changing = null;
 
 async function load() {
-  ({ classes } = await ask("GET", "/api/classes"));
+  ({ classes } = await askUntil("GET", "/api/classes"));
   $("list").replaceChildren(...classes.map(card));
 }
 

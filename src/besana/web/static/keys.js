@@ -1,8 +1,8 @@
 // Class buttons and their keys, shared by the grid and the strip.
-import { ask, make } from "/static/web.js";
+import { askUntil, make } from "/static/web.js";
 
 export async function loadClasses(list, pick) {
-  const { classes } = await ask("GET", "/api/classes");
+  const { classes } = await askUntil("GET", "/api/classes");
   list.replaceChildren(
     ...classes.map((each) =>
       make(

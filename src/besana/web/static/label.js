@@ -1,5 +1,5 @@
 // One by one: a key labels the picture and shows the next, which has long been loaded.
-import { ask, isWriting, make, newKey, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow, when } from "/static/web.js";
+import { ask, askUntil, isWriting, make, newKey, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow, when } from "/static/web.js";
 import { Outbox } from "/static/outbox.js";
 import { Viewer } from "/static/viewer.js";
 
@@ -169,7 +169,7 @@ function showStale(act, now) {
 }
 
 async function loadClasses() {
-  const answer = await ask("GET", "/api/classes");
+  const answer = await askUntil("GET", "/api/classes");
   classes = answer.classes;
   $("no-classes").hidden = classes.length > 0;
   $("classes").replaceChildren(

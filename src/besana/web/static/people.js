@@ -1,5 +1,5 @@
 // Who may what: invitations, roles, and what happened.
-import { ask, make, notice, onLanguage, person, Refused, say, sayNow, when } from "/static/web.js";
+import { ask, askUntil, make, notice, onLanguage, person, Refused, say, sayNow, when } from "/static/web.js";
 
 const $ = (id) => document.getElementById(id);
 const ROLES = {
@@ -12,7 +12,7 @@ const roles = (chosen) => Object.entries(ROLES).map(([name, words]) => make("opt
 const at = (seconds) => when(new Date(seconds * 1000).toISOString());
 
 async function load() {
-  const { people, audit } = await ask("GET", "/api/people");
+  const { people, audit } = await askUntil("GET", "/api/people");
   $("role").replaceChildren(...roles($("role").value || "labeller"));
   $("people").replaceChildren(...people.map(row));
   $("audit").replaceChildren(

@@ -1,5 +1,5 @@
 // The team: agreement with intervals, pace, what each confuses, and what labelling still buys.
-import { ask, make, notice, number, onLanguage, say, sayNow, when } from "/static/web.js";
+import { ask, askUntil, make, notice, number, onLanguage, say, sayNow, when } from "/static/web.js";
 
 const $ = (id) => document.getElementById(id);
 const ORDERS = {
@@ -18,7 +18,7 @@ const rounded = (value) => (value == null ? "–" : number(value, 2));
 const percent = (value) => number(100 * value, 1);
 
 async function load() {
-  const [team, learning] = await Promise.all([ask("GET", "/api/team"), ask("GET", "/api/learning")]);
+  const [team, learning] = await Promise.all([askUntil("GET", "/api/team"), askUntil("GET", "/api/learning")]);
   showLearning(learning);
   $("units").replaceChildren(say("{} pictures were labelled by several people.", number(team.units)));
   $("agreement").replaceChildren(

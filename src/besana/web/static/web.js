@@ -73,6 +73,18 @@ export async function renewToken() {
   return me;
 }
 
+// What a page needs to begin: asked again while the connection is cut or the server is busy.
+export async function askUntil(method, path) {
+  for (let wait = 500; ; wait = Math.min(15000, 2 * wait)) {
+    try {
+      return await ask(method, path);
+    } catch (error) {
+      if (error instanceof Refused && error.status < 500) throw error;
+      await new Promise((again) => setTimeout(again, wait));
+    }
+  }
+}
+
 export function notice(...content) {
   const line = make("p", {}, ...content);
   document.getElementById("notices").replaceChildren(line);
