@@ -234,6 +234,7 @@ def test_what_lies_there_is_never_replaced(farm, own_bucket):
     assert there.size("02/00002.bin") == 1000
 
 
+@pytest.mark.slow
 def test_an_upload_that_was_killed_goes_on(tmp_path, own_bucket):
     files = fill(tmp_path / "frames", count=300, size=20_000)
     url = f"s3://{own_bucket}/killed"

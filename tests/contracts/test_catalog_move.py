@@ -81,6 +81,7 @@ def test_every_row_of_every_table_arrives(catalog, other):
     assert keys == ["schema_version"]
 
 
+@pytest.mark.slow
 def test_a_move_that_was_interrupted_goes_on(catalog, other, monkeypatch):
     fill(catalog)
     monkeypatch.setattr("besana.catalog_move._ROWS", 10)
@@ -113,6 +114,7 @@ def test_a_table_that_nobody_knows_is_not_left_behind(catalog, other):
         move(catalog, other)
 
 
+@pytest.mark.slow
 def test_a_difference_is_found(catalog, other):
     fill(catalog)
 
@@ -124,6 +126,7 @@ def test_a_difference_is_found(catalog, other):
         move(catalog, other, change)
 
 
+@pytest.mark.slow
 def test_the_command_says_which_line_to_change(catalog, catalog_url, other_url, tmp_path, capsys):
     fill(catalog, rows=3)
     farm = besana.Workspace.create(tmp_path / "farm", f'catalog = "{catalog_url}"\n')

@@ -114,6 +114,7 @@ def test_an_interrupted_listing_goes_on_behind_its_last_key(s3_bucket, tmp_path)
     assert len(list(list_bucket(root, tmp_path))) == 29
 
 
+@pytest.mark.slow
 def test_class_folders_of_a_bucket_give_labels(farm, s3_bucket):
     prefix, client = uuid.uuid4().hex, boto3.client("s3")
     for number, name in enumerate(("maize", "maize", "fat hen")):
@@ -166,6 +167,7 @@ def test_an_inventory_replaces_the_listing(farm, pictures, form):
     assert run(farm, pictures, listing=address).counts_in == 0
 
 
+@pytest.mark.slow
 def test_a_table_of_keys_is_enough(farm, pictures, tmp_path):
     prefix = pictures.removeprefix("s3://farms/")
     table = tmp_path / "keys.csv"
@@ -187,6 +189,7 @@ def test_wrong_listings_are_errors(farm, pictures, tmp_path):
         run(farm, pictures, listing=str(tmp_path / "none.csv"))
 
 
+@pytest.mark.slow
 def test_an_object_that_changed_since_it_was_listed_is_left_for_the_next_run(
     farm, pictures, tmp_path
 ):

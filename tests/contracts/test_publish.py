@@ -125,6 +125,7 @@ def test_new_changed_and_deleted_rows_are_one_commit(farm):
     assert old.to_pyarrow_dataset().count_rows() == 50
 
 
+@pytest.mark.slow
 def test_a_label_that_is_outvoted_changes_the_current_ones(farm):
     run(farm)
     farm.catalog.insert(labels, [label(3, "standing") | {"annotator": name} for name in ("b",)])
@@ -143,6 +144,7 @@ def test_a_lake_that_somebody_changed_is_brought_back(farm):
     assert (change.inserted, change.rows) == (11, 50)
 
 
+@pytest.mark.slow
 def test_more_rows_than_a_page_arrive(tmp_path, monkeypatch):
     monkeypatch.setattr("besana.lake._ROWS", 40)
     farm = besana.Workspace.create(tmp_path / "farm")
