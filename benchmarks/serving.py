@@ -286,6 +286,53 @@ def server(folder: Path, *options: str) -> Iterator[int]:
         process.wait(30)
 
 
+def spent_s(process: subprocess.Popen[str]) -> float:
+    """Give the processor time that a server and its children have taken."""
+    import psutil
+
+    root = psutil.Process(process.pid)
+    return sum(sum(one.cpu_times()[:2]) for one in (root, *root.children(recursive=True)))
+
+
+def processor_ms(
+    process: subprocess.Popen[str], port: int, request: bytes, seconds: float, pictures: int
+) -> float:
+    """Measure what one picture costs in processor time, whatever else the machine does."""
+    asyncio.run(closed_loop(port, request, 4, 1.0))
+    before = spent_s(process)
+    load = asyncio.run(closed_loop(port, request, max(3, 12 // pictures), seconds))
+    return 1000 * (spent_s(process) - before) / (pictures * len(load.of(200)))
+
+
+def bare_processor_ms(folder: Path, size: int, batch: int) -> float:
+    """Measure what one picture costs in the bare loop, on one thread."""
+    from besana.models.onnx_model import load_export
+
+    model = load_export(folder / "onnx", threads=1)
+    images = np.random.default_rng(1).integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
+    model.run(images)
+    started, rounds = time.process_time(), 20
+    for _ in range(rounds):
+        model.run(images)
+    return 1000 * (time.process_time() - started) / (rounds * batch)
+
+
+def processor_times(folder: Path, size: int, batch: int, seconds: float) -> None:
+    """Print processor time a picture, beside the bare loop's."""
+    bare = bare_processor_ms(folder, size, batch)
+    print(f"processor time a picture, bare loop: {bare:.2f} ms", flush=True)
+    process, port = start_server(folder, "--threads", "1", "--batch-size", str(batch))
+    for what, request, pictures in (
+        (f"tensors of {batch}", kserve_request(size, batch), batch),
+        ("tensors of 1", kserve_request(size, 1), 1),
+        ("JPEG files", jpeg_request(size), 1),
+    ):
+        ours = processor_ms(process, port, request, seconds, pictures)
+        print(f"processor time a picture, {what}: {ours:.2f} ms, bare over that {bare / ours:.2f}")
+    process.send_signal(signal.SIGTERM)
+    process.wait(30)
+
+
 def measured(port: int, request: bytes, seconds: float, what: str, pictures: int = 1) -> float:
     """Measure what a server gives, at 70 % of that, and at five times that; requests/s."""
     asyncio.run(closed_loop(port, request, 4, 1.0))
@@ -311,12 +358,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--drains", type=int, default=20)
+    parser.add_argument("--only-processor-time", action="store_true")
     given = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.2f}, cores: {len(os.sched_getaffinity(0))}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         make_export(folder, given.backbone, given.size)
         options = ["--threads", str(given.threads), "--batch-size", str(given.batch)]
+        processor_times(folder, given.size, given.batch, given.seconds)
+        if given.only_processor_time:
+            return
         bare = [
             bare_rate(folder, given.size, given.batch, given.threads, given.seconds / 2)
             for _ in range(2)

@@ -20,6 +20,8 @@ from besana.serving.client import Client, ServerRefusedError
 from besana.workspace import Workspace
 from small_dataset import striped_dataset
 
+pytestmark = pytest.mark.slow  # processes and exports of their own
+
 TOKEN = "a-token-for-tests-only"
 
 

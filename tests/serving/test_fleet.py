@@ -108,6 +108,23 @@ def test_a_promoted_version_is_loaded_without_a_failed_request(fresh, picture):
         assert set(outcomes) == {(200, 1), (200, 2)}
 
 
+def test_promoting_exports_where_the_champion_is_exported(fresh):
+    workspace, registry = fresh
+    shutil.copytree(
+        workspace.path / "models/stripes/2",
+        workspace.path / "models/stripes/3",
+        ignore=shutil.ignore_patterns("onnx"),
+    )
+    bare = registry.register("stripes", "", run="run-3", mlflow_run="", tags={})
+    assert (bare.number, bare.tags.get(EXPORT_TAG)) == (3, None)
+
+    promote.run(workspace, promote.Config(model="stripes", version="3"))
+
+    assert registry.champion("stripes").number == 3
+    assert registry_lineups(workspace, registry, "stripes")().champion.number == 3
+    assert load_export(workspace.path / "models/stripes/3/onnx").certificate.run == "run-3"
+
+
 def test_a_version_that_was_tampered_with_is_refused_and_the_old_one_serves(fresh, picture):
     workspace, registry = fresh
     graph = workspace.path / "models/stripes/2/onnx/model-fp32.onnx"

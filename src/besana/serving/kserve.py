@@ -159,12 +159,11 @@ def _pixels(tensor: dict[str, Any], tail: bytes) -> NDArray[np.uint8]:
         raise wrong("images is UINT8 of shape [n, height, width, channels].")
     try:
         if tail:
-            values: NDArray[Any] = np.frombuffer(tail, np.uint8)
-        else:
-            values = np.asarray(tensor.get("data"), dtype=np.int64).ravel()
-            if len(values) and (values.min() < 0 or values.max() > 255):
-                raise ValueError("out of range")
-        return np.ascontiguousarray(values.astype(np.uint8).reshape(shape))
+            return np.frombuffer(tail, np.uint8).reshape(shape)
+        values = np.asarray(tensor.get("data"), dtype=np.int64).ravel()
+        if len(values) and (values.min() < 0 or values.max() > 255):
+            raise ValueError("out of range")
+        return values.astype(np.uint8).reshape(shape)
     except (ValueError, TypeError, OverflowError):
         raise wrong(f"The data does not fill the shape {shape} with 0 to 255.") from None
 

@@ -191,7 +191,9 @@ class Service:
                 preprocessing = loaded.model.certificate.preprocessing
                 if images.shape[3] != preprocessing.channels:
                     raise refusal("other_channels", f"pictures of {images.shape[3]} bands")
-                resized = await asyncio.to_thread(loaded.model.resize, images)
+                resized = images
+                if images.shape[1:3] != (preprocessing.size_px, preprocessing.size_px):
+                    resized = await asyncio.to_thread(loaded.model.resize, images)
                 with contextlib.suppress(DrainingError):
                     judged = await _result(loaded.batcher.submit(resized, deadline))
                     self._count(loaded, judged, "answer")
