@@ -110,6 +110,7 @@ def test_undo_and_redo_across_pictures(browser: Browser, site: Site) -> None:
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_space_skips_with_a_reason(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = labelling(context, site)
@@ -131,6 +132,7 @@ def test_space_skips_with_a_reason(browser: Browser, site: Site) -> None:
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_arrows_look_at_other_frames_and_the_label_stays_here(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = labelling(context, site)
@@ -152,6 +154,7 @@ def test_arrows_look_at_other_frames_and_the_label_stays_here(browser: Browser, 
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_whole_frame_zoom_and_full_resolution(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = labelling(context, site)
@@ -174,6 +177,7 @@ def test_whole_frame_zoom_and_full_resolution(browser: Browser, site: Site) -> N
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_note_and_history(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = labelling(context, site)
@@ -211,6 +215,7 @@ def test_network_cut_loses_and_doubles_nothing(browser: Browser, site: Site) -> 
         assert events(site) == said
 
 
+@pytest.mark.slow
 def test_answer_that_was_lost_on_the_way_is_not_said_twice(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, _ = labelling(context, site)
@@ -257,6 +262,7 @@ def Client_of(context: BrowserContext, site: Site) -> Any:  # noqa: N802
     return client
 
 
+@pytest.mark.slow
 def test_tabs_of_one_person_show_different_pictures(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         one, _ = labelling(context, site)

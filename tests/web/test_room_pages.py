@@ -150,6 +150,7 @@ def test_grid_takes_proposals_a_key_and_a_click_change_one(
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_grid_without_a_model_takes_one_class_for_all(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = opened(context, site, "/grid")
@@ -187,6 +188,7 @@ def test_strip_labels_a_run_by_one_key(browser: Browser, site: Site) -> None:
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_strip_runs_are_cut_and_joined_by_hand(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = opened(context, site, "/strip")
@@ -240,6 +242,7 @@ def test_spot_checks_estimate_the_error(browser: Browser, site: Site) -> None:
     assert rate["share"] == rate["wrong"] / 40
 
 
+@pytest.mark.slow
 def test_spot_checks_are_judged_on_their_page(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, _ = opened(context, site, "/strip")
@@ -330,6 +333,7 @@ def test_classes_page_adds_and_describes(browser: Browser, tmp_path: Path) -> No
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_people_page_invites(browser: Browser, tmp_path: Path) -> None:
     with served(make_farm(tmp_path / "farm", 4)) as site:
         with signed_in(browser, site, role="admin", name="Ana") as context:
@@ -365,7 +369,7 @@ EVERY_WAY = [
     ("es-CO", DESKTOP, "dark"),
     ("en-GB", PHONE, "light"),
 ]
-# First each page in one way, of which four are quick enough for every run; then all others.
+# First each page in one way, of which two are quick enough for every run; then all others.
 LOOKS = [(path, *EVERY_WAY[turn % 4]) for turn, path in enumerate(READY)]
 LOOKS += [
     (path, *way)
@@ -378,8 +382,8 @@ LOOKS += [
 @pytest.mark.parametrize(
     ("path", "language", "size", "scheme"),
     [
-        *LOOKS[:4],
-        *(pytest.param(*look, marks=pytest.mark.slow) for look in LOOKS[4:]),
+        *LOOKS[:2],
+        *(pytest.param(*look, marks=pytest.mark.slow) for look in LOOKS[2:]),
     ],
 )
 def test_page_fits_and_can_be_read_aloud(
@@ -399,6 +403,7 @@ def test_page_fits_and_can_be_read_aloud(
     taught.desk.people.change("test", name, role=None, active=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["sign-in", "start", "join", "nothing"])
 def test_doors_can_be_read_aloud(browser: Browser, site: Site, path: str) -> None:
     context = browser.new_context(locale="es-CO")

@@ -165,7 +165,7 @@ def _free_port() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_killed_again_and_again_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     workspace = make_farm(tmp_path / "farm", frames=300)
     people = People(workspace.path / FILE)
