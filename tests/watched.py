@@ -16,7 +16,13 @@ from small_dataset import NOW, RECIPE, vars_of
 START = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
 CAMERA, REGIONS = "pen", ("bed-1", "bed-2")
 INTERVAL_S = 3600
-TOML = f"[cameras.{CAMERA}]\nframe_interval_s = {INTERVAL_S}\n"
+TOML = f"""
+[cameras.{CAMERA}]
+frame_interval_s = {INTERVAL_S}
+[cameras.{CAMERA}.regions]
+bed-1 = [0, 0, 32, 32]
+bed-2 = [32, 0, 64, 32]
+"""
 CLASSES = ("across", "upright")
 
 

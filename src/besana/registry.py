@@ -28,6 +28,8 @@ _MOST_CHAMPIONS = 50
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 
+_SERVERS = ("http://", "https://", "databricks")
+_OURS = "besana:"
 _LONGEST_PARAMETER = 500
 _BATCH = 500
 
@@ -139,7 +141,7 @@ class Registry:
             number = 1 + max((version.number for version in self.versions(model)), default=0)
             self._client.create_model_version(
                 model,
-                source.replace("{version}", str(number)),
+                self._sent(source.replace("{version}", str(number))),
                 run_id=mlflow_run or None,
                 tags={**tags, "besana.run": run},
                 await_creation_for=0,
@@ -239,6 +241,13 @@ class Registry:
             if any(alias in found.aliases for found in self.versions(model)):
                 self._client.delete_registered_model_alias(model, alias)
 
+    def _sent(self, source: str) -> str:
+        """Write a model's folder so that a server takes it.
+
+        A server refuses paths of this machine, lest somebody reads the server's own files by them.
+        """
+        return f"{_OURS}{source}" if self.uri.startswith(_SERVERS) else source
+
     def _is_known(self, model: str) -> bool:
         return bool(self._client.search_registered_models(f"name='{model}'"))
 
@@ -309,8 +318,7 @@ def open_registry(workspace: Workspace, uri: str = "") -> Registry:
     """
     chosen = uri or os.environ.get(URI_VARIABLE, "") or f"sqlite:///{workspace.runs / DATABASE}"
     # A database says nothing about files; MLflow would put them into the current folder.
-    is_server = chosen.startswith(("http://", "https://", "databricks"))
-    return Registry(chosen, None if is_server else workspace.runs / "mlflow")
+    return Registry(chosen, None if chosen.startswith(_SERVERS) else workspace.runs / "mlflow")
 
 
 def _open_client(uri: str) -> Any:
@@ -345,7 +353,7 @@ def _version(found: Any, aliases: Mapping[str, Any]) -> Version:
     return Version(
         model=found.name,
         number=number,
-        source=found.source,
+        source=found.source.removeprefix(_OURS),
         run=found.tags.get("besana.run", ""),
         aliases=tuple(sorted(name for name, at in aliases.items() if int(at) == number)),
         tags=dict(found.tags),

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 import besana
 from besana import catalog as tables
-from besana.catalog_watch import drift, wishes
+from besana.catalog_watch import drift
 from besana.commands import retrain
 from besana.registry import open_registry
 from besana.simulation.barn import BarnSettings
@@ -79,19 +79,15 @@ def test_a_farm_whose_herd_changes_gets_its_accuracy_back(tmp_path, monkeypatch)
     job = retrain.Config(ask=400, train=TRAIN, policy="auto", validation_share=0.15)
     waiting = retrain.run(farm, job)
     assert (waiting.state, waiting.reason) == ("labels", "drift: barn-1")
-    f = tables.frames.c
-    asked = farm.catalog.rows(
-        sa.select(f.name, wishes.c.region).join_from(
-            wishes, tables.frames, f.id == wishes.c.frame_id
-        )
-    )
     answers = tmp_path / "answers.csv"
+    with (farm.reports / "wishes.csv").open(newline="") as file:
+        asked = list(csv.DictReader(file))
     with answers.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("frame", "region", "class"))
+        writer = csv.DictWriter(file, asked[0])
+        writer.writeheader()
         for row in asked:
-            writer.writerow((row.name, row.region, truth[row.name, row.region]))
-    label.run(farm, label.Config(file=[answers]))
+            writer.writerow({**row, "class": truth[row["frame"], row["region"]]})
+    label.run(farm, label.Config(file=[str(answers)]))
     ended = retrain.run(farm, job)
     assert ended.state == "promoted", ended.facts.get("why")
 

@@ -13,9 +13,10 @@ from besana.commands.retrain import Config, run
 from besana.commands.status import read_status
 from besana.learning.renewal import known_blocks, recent_samples
 from besana.learning.retraining import STEPS, advance, last_retraining, start
+from besana.learning.wishes import answered
 from besana.registry import open_registry
 from besana.shards.datasets import open_dataset
-from besana.stages import monitor, predict
+from besana.stages import label, monitor, predict
 from watched import TRAIN, add_days, add_labels
 
 # Pictures as of a lens that lets little light through: the first model calls all of them one class.
@@ -48,7 +49,7 @@ def test_drift_makes_it_due_and_it_waits_for_labels(farm):
     with (farm.reports / "wishes.csv").open() as file:
         listed = list(csv.DictReader(file))
     assert len(listed) == 12
-    assert set(listed[0]) == {"frame", "region", "class", "rank", "reason"}
+    assert [row["note"] for row in listed] == [row.reason for row in asked]
     with farm.catalog.ask("SELECT COUNT(*) FROM wished") as (_, found):
         assert next(found)[0] == 12
     add_labels(farm, {key: truth[key] for key in ((r.frame_id, r.region) for r in asked[:3])})
@@ -56,6 +57,24 @@ def test_drift_makes_it_due_and_it_waits_for_labels(farm):
         assert next(found)[0] == 9
     line = next(s.done for s in read_status(farm) if s.stage == "register")
     assert "labels" in line
+
+
+def test_a_filled_list_of_wishes_answers_them(farm):
+    truth = add_days(farm, 9, 2, labelled=False)
+    predict.run(farm, predict.Config(threads=1))
+    run(farm, settings(now=True, ask=10))
+    path = farm.reports / "wishes.csv"
+    with path.open(newline="") as file:
+        listed = list(csv.DictReader(file))
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, listed[0])
+        writer.writeheader()
+        for row in listed:
+            name = truth[row["frame"].removesuffix(".png"), row["region"]]
+            writer.writerow({**row, "class": name})
+    assert answered(farm.catalog, 1) == (10, 0)
+    label.run(farm, label.Config(file=[str(path)]))
+    assert answered(farm.catalog, 1) == (10, 10)
 
 
 def test_a_model_without_a_gain_is_kept_out(farm):
@@ -69,6 +88,7 @@ def test_a_model_without_a_gain_is_kept_out(farm):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_gain_waits_for_approval_and_is_promoted(farm):
     add_days(farm, 9, 6, **OTHER)
     waiting = run(farm, settings(now=True, train={**TRAIN, "epochs": 8}))

@@ -125,18 +125,17 @@ def write_wishes(catalog: Catalog, retraining: int, reports: Storage, key: str) 
     """Write the wishes as a CSV that `besana label` takes back once its class column is filled."""
     w, f = wishes.c, tables.frames.c
     select = (
-        sa.select(f.name, w.region, w.rank, w.reason)
+        sa.select(f.name, f.camera, w.region, w.reason)
         .select_from(wishes.join(tables.frames, f.id == w.frame_id))
         .where(w.retraining == retraining)
         .order_by(w.rank)
     )
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("frame", "region", "class", "rank", "reason"))
+    writer.writerow(("frame", "camera", "region", "class", "note"))
     for row in catalog.rows(select):
-        writer.writerow(
-            [*(neutralised(cell) for cell in (row.name, row.region)), "", row.rank, row.reason]
-        )
+        cells = (row.name, row.camera, row.region, "", row.reason)
+        writer.writerow(neutralised(cell) for cell in cells)
     reports.write(key, text.getvalue().encode())
 
 
