@@ -296,6 +296,13 @@ def test_team_tells_agreement_pace_and_what_labelling_buys(browser: Browser, tau
         assert complaints == []
 
 
+def test_every_picture_stays_in_the_order_and_suspects_get_a_second_vote(taught: Site) -> None:
+    deck = taught.desk.deck
+    assert sorted(deck.order.tolist()) == list(range(deck.count))
+    assert taught.desk.learned.suspects
+    assert (deck.needed[taught.desk.learned.suspects] >= 2).all()
+
+
 def test_likely_errors_are_reviewed(taught: Site) -> None:
     client = taught.client("reviewer", "Raúl")
     found = {

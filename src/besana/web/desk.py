@@ -133,6 +133,8 @@ class Desk:
         deck.proposed_classes = found.classes
         deck.proposed, deck.certainty = found.proposed, found.certainty
         deck.cluster = found.cluster
+        suspects = np.array(found.suspects, np.int64)
+        deck.needed[suspects] = np.maximum(deck.needed[suspects], 2)
         if found.order is not None:
             deck.set_order(found.order)
         self.learned, self._learned_of = found, (deck, order, labels)

@@ -251,7 +251,10 @@ def _order(
         told = most_telling(x, len(fresh), near if len(near) else None, seed)
         first = np.array([(fresh if drawn else found)[at] for drawn, at in told], np.int32)
     rest = doubtful if knows and order != "diversity" else random
-    return _first_then(first, rest)
+    # Second votes come soon, so that disagreement shows while there is time to talk about it.
+    voters = deck.voters[random]
+    seconds = random[(voters > 0) & (voters < deck.needed[random]) & ~deck.out[random]]
+    return _first_then(first, seconds, rest, random)
 
 
 def _apart(vectors: Vectors, numbers: Numbers, near: Floats, seed: int) -> Numbers:
@@ -261,6 +264,7 @@ def _apart(vectors: Vectors, numbers: Numbers, near: Floats, seed: int) -> Numbe
     return found[spread(x, _SPREAD_OUT, near=near if len(near) else None, seed=seed)]
 
 
-def _first_then(first: Numbers, rest: Numbers) -> Numbers:
-    together = np.concatenate([first, rest])
+def _first_then(*parts: Numbers) -> Numbers:
+    """Put parts one after the other, each sample where it comes first."""
+    together = np.concatenate(parts)
     return together[np.sort(np.unique(together, return_index=True)[1])].astype(np.int32)
