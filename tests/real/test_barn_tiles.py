@@ -42,7 +42,8 @@ def test_a_random_split_would_have_promised_more(figures):
 
 
 def test_finetuning_beats_the_probe_by_day_and_holds_at_night(figures):
-    # 89.8 % by day with this seed: 90 % is within the noise of a training, see decision 0608.
+    # Six trainings got 89.8 to 93.4 % by day, this one 92.6 %: see decision 0608.
     light, before = by_light(figures["finetune"]), by_light(figures["probe"])
     assert light["day"] > before["day"]
+    assert light["day"] >= 0.90
     assert light["ir"] >= 0.97
