@@ -92,7 +92,9 @@ def test_a_run_is_logged_once(server, tmp_path):
 def test_versions_and_aliases_move_as_in_a_file(server, model):
     registry = Registry(server)
     versions = [
-        registry.register(model, "place/{version}", run=f"r{n}", mlflow_run="", tags={"n": str(n)})
+        registry.register(
+            model, "/farm/models/place/{version}", run=f"r{n}", mlflow_run="", tags={"n": str(n)}
+        )
         for n in (1, 2)
     ]
     registry.set_alias(versions[0], CHAMPION)
@@ -102,7 +104,7 @@ def test_versions_and_aliases_move_as_in_a_file(server, model):
 
     again = Registry(server)
     champion = again.champion(model)
-    assert (champion.number, champion.run, champion.source) == (2, "r2", "place/2")
+    assert (champion.number, champion.run, champion.source) == (2, "r2", "/farm/models/place/2")
     assert [version.aliases for version in again.versions(model)] == [(), (CHAMPION,)]
     assert again.versions("nobody") == []
 
