@@ -181,7 +181,8 @@ def _line(name: str, rows: Sequence[Any], last: dt.datetime, column: str) -> Lin
 
 
 def _days(row: Any, last: dt.datetime) -> float:
-    return round((row.window_end - last).total_seconds() / 86_400, 3)
+    away: dt.timedelta = row.window_end - last
+    return round(away.total_seconds() / 86_400, 3)
 
 
 def _far(row: Any) -> float:
