@@ -74,6 +74,7 @@ def barn(folder: Path, kinds: list[str]) -> None:
 
 def _walk(workspace: Workspace, what: str, overrides: dict) -> None:
     common = {
+        "clean": {"max_dropped_share": 1.0},  # a frozen camera sends duplicates only
         "prepare": {"size_px": 96},
         "split": {"method": "last_days", "test_days": 3},
         "train": TRAIN,
