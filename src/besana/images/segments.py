@@ -38,6 +38,7 @@ class Part(NamedTuple):
         left: Its first column, px.
         height: Its rows.
         width: Its columns.
+        channels: 1 or 3.
     """
 
     data: bytearray
@@ -45,6 +46,7 @@ class Part(NamedTuple):
     left: int
     height: int
     width: int
+    channels: int
 
 
 def interval(width: int, components: int) -> int:
@@ -175,4 +177,5 @@ def part_under(
     piece_height = min(last_row * mcu_px, height) - piece_top
     piece_width = min(last_column * segment_px, width) - piece_left
     _SIDES.pack_into(part, sides, piece_height, piece_width)
-    return Part(part, piece_top, piece_left, piece_height, piece_width)
+    channels = 1 if mcu_px == _mcu_px(1) else 3
+    return Part(part, piece_top, piece_left, piece_height, piece_width, channels)

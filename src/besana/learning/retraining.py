@@ -56,7 +56,7 @@ def last_retraining(catalog: Catalog, model: str) -> Retraining | None:
     rows = catalog.rows(
         sa.select(*columns).where(r.model == model).order_by(r.number.desc()).limit(1)
     )
-    return Retraining(*rows[0]) if rows else None
+    return Retraining(**rows[0]._asdict()) if rows else None
 
 
 def start(catalog: Catalog, model: str, reason: str, facts: dict[str, Any]) -> Retraining:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import simplejpeg
 
 from besana.errors import ConfigError, CorruptDataError
-from besana.images.segments import part_under
+from besana.images.segments import Part, part_under
 
 Pixels = npt.NDArray[Any]
 Box = tuple[int, int, int, int]
@@ -99,16 +99,31 @@ def decode_crop(
         return pixels[
             _slice(box[0], box[2], height, grid[0]), _slice(box[1], box[3], width, grid[1])
         ]
+    part = part_of(payload, height, width, box, scale)
+    if part is not None:
+        return decode_part(part, box, scale=scale, scratch=scratch)
     top, left, tall, wide = box
-    part = part_under(
+    pixels = _decode_jpeg(payload, height, width, scale, scratch)
+    return pixels[top : top + tall, left : left + wide]
+
+
+def part_of(payload: memoryview, height: int, width: int, box: Box, scale: int) -> Part | None:
+    """Copy what a box at some scale needs of a JPEG; None where that is all of it."""
+    if not is_jpeg(payload):
+        return None
+    top, left, tall, wide = box
+    return part_under(
         payload, height, width, (top * scale, left * scale, tall * scale, wide * scale)
     )
-    if part is None:
-        pixels = _decode_jpeg(payload, height, width, scale, scratch)
-    else:
-        pixels = _decode_jpeg(part.data, part.height, part.width, scale, scratch)
-        top, left = top - part.top // scale, left - part.left // scale
-    return pixels[top : top + tall, left : left + wide]
+
+
+def decode_part(
+    part: Part, box: Box, *, scale: int = 1, scratch: npt.NDArray[np.uint8] | None = None
+) -> Pixels:
+    """Decode what lies under a box of a picture from the part of it that covers the box."""
+    pixels = _decode_jpeg(part.data, part.height, part.width, scale, scratch)
+    top, left = box[0] - part.top // scale, box[1] - part.left // scale
+    return pixels[top : top + box[2], left : left + box[3]]
 
 
 def _slice(first: int, count: int, side: int, grid: int) -> slice:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from besana.errors import CorruptDataError, StorageError
 from besana.images.resize import resize_alone
+from besana.images.segments import Part
 from besana.shards.augment import Augment, Changes, draw_changes
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.normal import Normal
@@ -25,6 +26,8 @@ from besana.shards.stream import Span, Stream
 from besana.shards.workers import Workers
 
 _TASK_PICTURES = 16
+_STRETCH_PICTURES = 512
+_AHEAD_BYTES = 1 << 20
 _SUBSTITUTE = 101
 _SUBSTITUTES = 8
 
@@ -62,6 +65,17 @@ class _Job:
     requested: list[int]
     stop: int
     parts: list[Future[Costs]] = field(default_factory=list)
+
+
+class _Stretch(NamedTuple):
+    """This rank's samples of a few batches, laid out at once: that costs a third as much."""
+
+    start: int
+    stop: int
+    samples: Positions
+    epochs: npt.NDArray[np.int64]
+    changes: Changes
+    tasks: list[Task]
 
 
 class Crew(NamedTuple):
@@ -121,6 +135,7 @@ class Pass:
             normal = Normal(settings.mean, settings.std, settings.size[1], channels)
         self._maker = PictureMaker(manifest, settings.size, normal)
         self._planned = span.start
+        self._stretch: _Stretch | None = None
         self._jobs: deque[_Job] = deque()
         self._dropped_before = len(costs.dropped)
         self.consumed = span.start
@@ -178,26 +193,36 @@ class Pass:
 
     def _plan(self, start: int, stop: int, images: npt.NDArray[Any]) -> _Job:
         """Lay out this rank's part of the global batch from `start` to `stop`."""
-        pieces = self._stream.take(start, stop)
-        rank, ranks = self._settings.rank, self._settings.ranks
-        samples = np.concatenate([piece.samples for piece in pieces])[rank::ranks]
-        epochs = np.repeat([piece.epoch for piece in pieces], [len(p.samples) for p in pieces])
-        epochs = epochs[rank::ranks]
-        index = np.full(self._settings.rank_batch_size, -1, np.int64)
-        index[: len(samples)] = self._positions[samples]
+        if self._stretch is None or stop > self._stretch.stop:
+            self._stretch = self._lay_out(start)
+        whole, settings = self._stretch, self._settings
+        first = (start - whole.start) // settings.ranks
+        here = slice(first, first + len(range(settings.rank, stop - start, settings.ranks)))
+        tasks = whole.tasks[here]
+        index = np.full(settings.rank_batch_size, -1, np.int64)
+        index[: len(tasks)] = self._positions[whole.samples[here]]
         epoch = np.full(len(index), -1, np.int64)
-        epoch[: len(samples)] = epochs
+        epoch[: len(tasks)] = whole.epochs[here]
         batch = Batch(images, self._labels(index), index, index >= 0, epoch)
-        batch.images[len(samples) :] = 0
-        changes = self._changes(samples, epochs)
-        tasks = self._maker.plan(index[: len(samples)], changes)
-        return _Job(batch, samples, epochs, changes, tasks, [t.position for t in tasks], stop)
+        batch.images[len(tasks) :] = 0
+        changes = _rows(whole.changes, here)
+        requested = [task.position for task in tasks]
+        return _Job(batch, whole.samples[here], whole.epochs[here], changes, tasks, requested, stop)
 
-    def _changes(self, samples: Positions, epochs: npt.NDArray[np.int64]) -> Changes:
+    def _lay_out(self, start: int) -> _Stretch:
+        """Draw the changes of a few batches from `start` on, and plan their pictures."""
+        settings = self._settings
+        batches = max(1, _STRETCH_PICTURES // settings.rank_batch_size)
+        stop = min(start + batches * settings.batch_size, self._span.stop)
+        pieces = self._stream.take(start, stop)
+        mine = slice(settings.rank, None, settings.ranks)
+        samples = np.concatenate([piece.samples for piece in pieces])[mine]
+        epochs = np.repeat([piece.epoch for piece in pieces], [len(p.samples) for p in pieces])
         at = self._positions[samples]
         height, width = self._manifest.height_px[at], self._manifest.width_px[at]
-        relative = relative_aspect(self._settings, height, width)
-        return draw_changes(self._augment, samples, epochs, relative, self._settings.seed)
+        relative = relative_aspect(settings, height, width)
+        changes = draw_changes(self._augment, samples, epochs[mine], relative, settings.seed)
+        return _Stretch(start, stop, samples, epochs[mine], changes, self._maker.plan(at, changes))
 
     def _labels(self, index: Positions) -> npt.NDArray[Any]:
         several = self._manifest.labels
@@ -211,32 +236,68 @@ class Pass:
         costs = Costs()
         scratch = self._crew.idle.pop()
         try:
+            opened: list[tuple[int, Part]] = []
+            held = 0
             for row in rows:
-                self._fill_row(job, row, scratch, costs)
+                part = self._fill_row(job, row, scratch, costs, ahead=held < _AHEAD_BYTES)
+                if part is not None:
+                    opened.append((row, part))
+                    held += len(part.data)
+            for row, part in opened:
+                self._fill_row(job, row, scratch, costs, part)
         finally:
             self._crew.idle.append(scratch)
         return costs
 
-    def _fill_row(self, job: _Job, row: int, scratch: Scratch, costs: Costs) -> None:
+    def _fill_row(
+        self,
+        job: _Job,
+        row: int,
+        scratch: Scratch,
+        costs: Costs,
+        part: Part | None = None,
+        *,
+        ahead: bool = False,
+    ) -> Part | None:
+        """Fill one picture.
+
+        Args:
+            job: The batch.
+            row: Which of its pictures.
+            scratch: This thread's buffers.
+            costs: Where to add what it took.
+            part: What was returned for this picture ahead.
+            ahead: Whether to copy only what is needed of the record, and fill later: quicker for
+                a few pictures in a row than between one picture and the next.
+
+        Returns:
+            What was copied; None when the picture is done.
+        """
         for attempt in range(_SUBSTITUTES):
-            out = job.batch.images[row]
+            task, out = job.tasks[row], job.batch.images[row]
             try:
-                self._maker.make(job.tasks[row], out, self._reader, scratch, costs)
+                if part is None:
+                    record = self._maker.open(task, self._reader, scratch, costs)
+                    if ahead and (found := self._maker.part(task, record)) is not None:
+                        return found
+                self._maker.make(task, part or record, out, scratch, costs)
             except CorruptDataError as error:
-                message = self._describe(job.tasks[row].position, error)
+                message = self._describe(task.position, error)
                 if self._settings.on_error == "raise":
                     raise CorruptDataError(
                         message, 'Or go on without it: on_error="substitute".', error.reason
                     ) from None
                 costs.dropped.append(message)
             else:
-                return
+                return None
             if self._settings.tail == "pad":
                 break
             self._substitute(job, row, attempt)
+            part = None
         job.batch.images[row] = 0
         job.batch.labels[row] = False if job.batch.labels.ndim == 2 else -1
         job.batch.valid[row] = False
+        return None
 
     def _substitute(self, job: _Job, row: int, attempt: int) -> None:
         """Put another sample in place of a corrupt one: the same on every machine."""
@@ -245,8 +306,7 @@ class Pass:
         job.batch.index[row] = self._positions[draw % len(self._positions)]
         job.batch.labels[row] = self._labels(job.batch.index[row : row + 1])[0]
         here = slice(row, row + 1)
-        changes = Changes._make(None if part is None else part[here] for part in job.changes)
-        job.tasks[row] = self._maker.plan(job.batch.index[here], changes)[0]
+        job.tasks[row] = self._maker.plan(job.batch.index[here], _rows(job.changes, here))[0]
 
     def _describe(self, position: int, error: CorruptDataError) -> str:
         place = self._manifest.location(position)
@@ -286,3 +346,8 @@ class Pass:
             f"{len(self._jobs)} batches under way, {self._crew.workers.queued} tasks queued, "
             f"threads: {doing}"
         )
+
+
+def _rows(changes: Changes, rows: slice) -> Changes:
+    """Take the changes of some pictures."""
+    return Changes._make(None if part is None else part[rows] for part in changes)

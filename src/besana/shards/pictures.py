@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from besana.errors import CorruptDataError
 from besana.images.resize import resize
+from besana.images.segments import Part
 from besana.shards.augment import Changes
 from besana.shards.decoding import (
     Box,
@@ -19,8 +20,10 @@ from besana.shards.decoding import (
     change_colour,
     convert,
     decode_crop,
+    decode_part,
     is_jpeg,
     jpeg_scales,
+    part_of,
     snap,
 )
 from besana.shards.example import locate_features, parse_example
@@ -72,6 +75,7 @@ class Task(NamedTuple):
         length: Bytes of the image.
         height: Rows of the image.
         width: Columns of the image.
+        channels: Channels of all bands.
         scale: At which a JPEG is decoded: 1, 2, 4 or 8.
         box: Part to take at that scale.
         full_box: Part to take at full scale.
@@ -89,6 +93,7 @@ class Task(NamedTuple):
     length: int
     height: int
     width: int
+    channels: int
     scale: int
     box: Box
     full_box: Box
@@ -137,6 +142,7 @@ class PictureMaker:
             manifest.payload_length_bytes[positions].tolist(),
             height.tolist(),
             width.tolist(),
+            manifest.channels[positions].tolist(),
             scale.tolist(),
             box.tolist(),
             snap(changes.box, height, width).tolist(),
@@ -147,20 +153,11 @@ class PictureMaker:
         ]
         return [Task._make(values) for values in zip(*columns, strict=True)]
 
-    def make(
-        self, task: Task, out: npt.NDArray[Any], reader: Reader, scratch: Scratch, costs: Costs
-    ) -> None:
-        """Fill one picture.
-
-        Args:
-            task: What to make.
-            out: (height, width, channels), contiguous, filled.
-            reader: Gets the record.
-            scratch: This thread's buffers.
-            costs: Where to add what it took.
+    def open(self, task: Task, reader: Reader, scratch: Scratch, costs: Costs) -> memoryview:
+        """Get one record, every byte checked; good until the scratch is used for another one.
 
         Raises:
-            CorruptDataError: If a byte is not what was written; nothing of it is used then.
+            CorruptDataError: If a byte is not what was written.
         """
         started = time.perf_counter()
         frame = reader.read(task.position, scratch)
@@ -170,21 +167,55 @@ class PictureMaker:
         except CorruptDataError:  # maybe it broke on its way
             frame = reader.read_again(task.position, scratch)
             data = open_record(frame, crc=task.crc32c, where=where)
-        read = time.perf_counter()
-        scratch.doing = "decoding " + where
-        self._fill(task, data, out, scratch)
+        costs.read_bytes += len(frame)
+        costs.read_s += time.perf_counter() - started
+        return data
+
+    def part(self, task: Task, data: memoryview) -> Part | None:
+        """Copy what the picture needs of its record; None where that is all of it."""
+        payload = data[task.start : task.start + task.length]
+        part = part_of(payload, task.height, task.width, task.box, task.scale)
+        return part if part is not None and part.channels == task.channels else None
+
+    def make(
+        self,
+        task: Task,
+        record: memoryview | Part,
+        out: npt.NDArray[Any],
+        scratch: Scratch,
+        costs: Costs,
+    ) -> None:
+        """Fill one picture.
+
+        Args:
+            task: What to make.
+            record: Its record's data, or the part of its image.
+            out: (height, width, channels), contiguous, filled.
+            scratch: This thread's buffers.
+            costs: Where to add what it took.
+
+        Raises:
+            CorruptDataError: If the record holds no such picture.
+        """
+        started = time.perf_counter()
+        scratch.doing = f"decoding '{task.shard}' at byte {task.offset}"
+        self._fill(task, record, out, scratch)
         scratch.done += 1
         scratch.doing = "idle"
-        costs.read_bytes += len(frame)
         costs.pictures += 1
-        costs.read_s += read - started
-        costs.decode_s += time.perf_counter() - read
+        costs.decode_s += time.perf_counter() - started
 
-    def _fill(self, task: Task, data: memoryview, out: npt.NDArray[Any], scratch: Scratch) -> None:
-        payload = data[task.start : task.start + task.length]
-        scale, box = (task.scale, task.box) if is_jpeg(payload) else (1, task.full_box)
-        first = self._decode(payload, task, box, scale, scratch)
-        further = [] if first.shape[2] == out.shape[2] else _bands(data)
+    def _fill(
+        self, task: Task, record: memoryview | Part, out: npt.NDArray[Any], scratch: Scratch
+    ) -> None:
+        further: list[memoryview] = []
+        if isinstance(record, Part):
+            first = decode_part(record, task.box, scale=task.scale, scratch=scratch.pixels)
+        else:
+            payload = record[task.start : task.start + task.length]
+            scale, box = (task.scale, task.box) if is_jpeg(payload) else (1, task.full_box)
+            first = self._decode(payload, task, box, scale, scratch)
+            further = [] if first.shape[2] == out.shape[2] else _bands(record)
         dtype = out.dtype if self._normal is None else working_type(first, further)
         whole = out if self._normal is None else np.empty(out.shape, dtype)
         channel = _put(convert(first, dtype), task, whole, 0)

@@ -1,0 +1,36 @@
+"""besana on JPEG that decodes in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from work import AREA, BATCH, MEAN, RATIO, SIZE, STD, Work
+
+NEEDS = ("besana", "simplejpeg", "torch")
+FORMAT = "parts"
+SETTINGS = "defaults"
+DTYPES = ("uint8", "float32")
+
+
+def stream(work: Work, name: str = FORMAT) -> Iterator[Any]:
+    """Give batches without end."""
+    import torch  # who feeds a network has imported it; the loader then resizes with it
+
+    from besana.shards import Augment, Loader
+
+    torch.set_num_threads(work.workers)
+
+    loader = Loader(
+        work.folder / name / "manifest.parquet",
+        batch_size=BATCH,
+        size=SIZE,
+        augment=Augment(crop_area_share=AREA, crop_ratio=RATIO),
+        fit="crop",
+        threads=work.workers,
+        **({"dtype": "float32", "mean": MEAN, "std": STD} if work.is_float else {}),
+    )
+    with loader:
+        while True:
+            for batch in loader:
+                yield batch.images
