@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from besana.simulation.barn import Barn, BarnSettings, write_barn
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes that tests start, also when this one runs in the background.
+
+    A shell without job control starts what it sends there with the signal ignored, and children
+    inherit that.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
