@@ -224,9 +224,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """One small JPEG with what to say below it."""
+    """One small JPEG or PNG with what to say below it."""
 
-    jpeg: bytes
+    data: bytes
     caption: str
 
 

@@ -110,7 +110,7 @@ def test_evaluate_learnt_the_stripes_and_finds_the_planted_label_errors(done: Do
     pictures = {s.title: s.items for s in done.report.sections if isinstance(s, Pictures)}
     assert len(pictures["Likely label errors"]) == done.report.facts["likely_label_errors"]
     assert len(pictures["Worst mistakes"]) == done.report.facts["mistakes"]
-    assert pictures["Worst mistakes"][0].jpeg.startswith(b"\xff\xd8")
+    assert pictures["Worst mistakes"][0].data.startswith(b"\xff\xd8")
 
 
 def test_evaluate_slices_add_up(done: Done) -> None:

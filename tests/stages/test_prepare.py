@@ -265,9 +265,11 @@ def test_measured_bands_come_back_without_loss(
         f"[cameras.drone]\nfiles = 'drone/*'\ndepth_bits = {depth_bits}\nscale = [0, 65535]\n"
     )
     workspace = cleaned(tmp_path, {"drone/t.tif": stream.getvalue()}, settings)
-    prepared(workspace)
+    report = prepared(workspace)
     (row,) = samples(workspace)
     assert row.channels == channels
+    (shown,) = [section for section in report.sections if section.title == "First samples"]
+    assert [decode(item.data).pixels.shape[:2] for item in shown.items] == [(64, 48)]
     np.testing.assert_array_equal(pixels(workspace, row), stack)
 
 

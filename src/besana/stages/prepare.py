@@ -180,7 +180,7 @@ def _describe(
         if key.startswith("region ")
     )
     report.add(Table("Samples by region", ("region", "samples"), rows[:1000]))
-    items = [Picture(jpeg, caption) for caption, jpeg in previews]
+    items = [Picture(data, caption) for caption, data in previews]
     report.add(Pictures("First samples", items))
 
 
@@ -269,7 +269,6 @@ def prepare_partition(
                 summary.previews += [
                     (f"{job.frame_id}/{sample.region}", sample.encoded.main)
                     for sample in samples[:room]
-                    if sample.encoded.format == "jpeg"
                 ]
             else:
                 _refuse(summary, job, _NOTHING_INSIDE, job.recipe, blocks=False)
