@@ -210,7 +210,7 @@ def test_both_readmes_show_the_same_code():
 
     english, spanish = map(code, READMES)
     assert english == spanish
-    assert len(english) == 3
+    assert len(english) == 4
 
 
 def test_the_defaults_that_init_writes_are_valid():
@@ -265,7 +265,7 @@ def test_the_readme_runs(tmp_path):
     shutil.copytree(farm.path / "recorded", tmp_path / "card")
     shutil.copy(farm.truth_csv, tmp_path / "labels.csv")
     cameras = (farm.path / "besana.toml").read_text().partition("[cameras")
-    _, (_, by_hand), (_, python) = blocks(READMES[0], "bash", "python")
+    _, (_, by_hand), (_, python), _ = blocks(READMES[0], "bash", "python")
     init, *others = by_hand.replace("/media/card/DCIM", "card").splitlines()
     run_block("bash", init, tmp_path)
     with (tmp_path / "farm/besana.toml").open("a") as settings:
