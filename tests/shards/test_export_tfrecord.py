@@ -12,7 +12,7 @@ from besana.errors import CorruptDataError
 from besana.shards import Loader, Manifest, open_manifest
 from besana.shards.example import parse_example
 from besana.shards.export import export_tfrecord
-from besana.shards.index import records
+from besana.shards.indexing import records
 from besana.storage import open_storage
 
 

@@ -9,7 +9,7 @@ from shard_farm import jpeg, png, smooth_picture
 
 from besana.errors import CorruptDataError, NotFoundError
 from besana.shards import Loader, ShardWriter, open_manifest
-from besana.shards.index import index_shards, split_of
+from besana.shards.indexing import index, split_of
 from besana.storage import open_storage
 
 
@@ -29,13 +29,13 @@ def test_foreign_records_load(tmp_path: Path) -> None:
     }
     foreign(tmp_path, "train-0-of-2.tfrecord", range(10), **labels)
     foreign(tmp_path, "data/validation-0.tfrecord", range(10, 15), **labels)
-    indexed = index_shards(open_storage(tmp_path))
+    indexed = index(tmp_path)
     manifest = open_manifest(tmp_path / "manifest.parquet")
 
-    assert (indexed.samples, indexed.skipped) == (15, ())
+    assert (indexed.samples, indexed.skipped) == (15, 0)
     assert manifest.classes == ("0", "cow", "empty", "part")
     assert len(manifest.select("train")) == 10
-    assert len(manifest.select("val")) == 5
+    assert len(manifest.select("validation")) == 5
     with Loader(manifest, None, 15, 16, shuffle="none", threads=1) as loader:
         (batch,) = loader
     expected = [*range(10, 15), *range(10)]
@@ -49,7 +49,7 @@ def test_foreign_records_load(tmp_path: Path) -> None:
 def test_names_without_numbers_become_classes(tmp_path: Path) -> None:
     names: Any = {"image/class/text": lambda n: "cow" if n % 2 else "empty"}
     foreign(tmp_path, "a.tfrecord", range(4), **names)
-    index_shards(open_storage(tmp_path))
+    index(tmp_path)
     manifest = open_manifest(tmp_path / "manifest.parquet")
 
     assert [manifest.classes[label] for label in manifest.label] == ["empty", "cow"] * 2
@@ -59,11 +59,11 @@ def test_records_without_a_picture_are_named(tmp_path: Path) -> None:
     with ShardWriter(open_storage(tmp_path), "a.tfrecord") as writer:
         writer.add({"image/encoded": b"this is text"})
         writer.add({"image/encoded": png(smooth_picture(1))})
-    indexed = index_shards(open_storage(tmp_path))
+    indexed = index(tmp_path)
 
     assert indexed.samples == 1
-    assert len(indexed.skipped) == 1
-    assert "'a.tfrecord' at byte 0" in indexed.skipped[0]
+    assert indexed.skipped == 1
+    assert "'a.tfrecord' at byte 0" in indexed.problems[0]
 
 
 def test_a_cut_shard_is_named_and_no_manifest_appears(tmp_path: Path) -> None:
@@ -72,20 +72,20 @@ def test_a_cut_shard_is_named_and_no_manifest_appears(tmp_path: Path) -> None:
     (tmp_path / "a.tfrecord").write_bytes(data[:-5])
 
     with pytest.raises(CorruptDataError, match=r"a\.tfrecord at byte \d+"):
-        index_shards(open_storage(tmp_path))
+        index(tmp_path)
     assert not (tmp_path / "manifest.parquet").exists()
 
 
 def test_a_folder_without_shards_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="No TFRecord files"):
-        index_shards(open_storage(tmp_path))
+        index(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("key", "split"),
     [
         ("train-00000-of-01024", "train"),
-        ("x/VALIDATION_3.tfrecord", "val"),
+        ("x/VALIDATION_3.tfrecord", "validation"),
         ("test.tfrec", "test"),
         ("training.tfrecord", ""),
     ],
@@ -111,7 +111,7 @@ def test_what_tensorflow_wrote_loads(tmp_path: Path) -> None:
             }
             example = tf.train.Example(features=tf.train.Features(feature=features))
             writer.write(example.SerializeToString())
-    index_shards(open_storage(tmp_path), classes=("cow", "empty"))
+    index(tmp_path, classes=("cow", "empty"))
 
     with Loader(tmp_path / "manifest.parquet", batch_size=8, size=16) as loader:
         (batch,) = loader

@@ -8,7 +8,7 @@ from importlib import util
 from pathlib import Path
 
 import pytest
-from shard_farm import Farm, smooth_picture
+from shard_farm import Farm, png, smooth_picture
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -53,6 +53,16 @@ def test_plain_pytorch_runs(folder: Path) -> None:
 def test_keras_runs(folder: Path) -> None:
     pytest.importorskip("keras")
     run(code("Keras"), folder)
+
+
+def test_packing_class_folders_runs(tmp_path: Path) -> None:
+    for number in range(8):
+        path = tmp_path / f"pictures/{'cow' if number % 2 else 'empty'}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png(smooth_picture(number)))
+
+    assert "'train'" in run(code("From class folders"), tmp_path)
+    assert (tmp_path / "pictures-shards/manifest.parquet").exists()
 
 
 def test_an_index_of_other_files_runs(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ COMMANDS = {
     "sql": "Ask the catalog a question in SQL.",
     "tune": "Search settings of a training: rate, epochs, backbone, variation of pictures.",
     "embed": "Compute one vector a sample with a frozen backbone.",
+    "index": "Make a manifest for TFRecord files of anybody, so that the loader reads them.",
+    "pack": "Pack class folders into TFRecord shards of random-access JPEG that load fast.",
     "export": "Copy labels, samples or models out, for people, other tools and devices.",
     "bench-device": "Measure a model on the device at hand: latency, memory, throughput.",
     "serve": "Serve predictions over HTTP: besana's own API, KServe's, and those of three clouds.",

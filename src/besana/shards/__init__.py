@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from besana.shards.augment import Augment
     from besana.shards.batch_augment import BatchAugment
+    from besana.shards.indexing import index
     from besana.shards.loader import Batch, Loader
     from besana.shards.manifest import MANIFEST_SCHEMA, Manifest, ManifestWriter, open_manifest
+    from besana.shards.packing import pack
     from besana.shards.writer import Location, ShardWriter
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "Manifest",
     "ManifestWriter",
     "ShardWriter",
+    "index",
     "open_manifest",
+    "pack",
 ]
 
 _MODULES = {
@@ -38,7 +42,9 @@ _MODULES = {
     "Manifest": "manifest",
     "ManifestWriter": "manifest",
     "ShardWriter": "writer",
+    "index": "indexing",
     "open_manifest": "manifest",
+    "pack": "packing",
 }
 
 

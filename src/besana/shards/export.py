@@ -11,7 +11,7 @@ import numpy as np
 
 from besana.errors import CorruptDataError
 from besana.shards.example import Feature, parse_example
-from besana.shards.index import records
+from besana.shards.indexing import records
 from besana.shards.manifest import Coded, Manifest, Positions
 from besana.shards.manifest_writer import ManifestWriter
 from besana.shards.order import key_of, permutation

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from besana.errors import CorruptDataError, NotFoundError
@@ -14,12 +15,17 @@ from besana.shards.example import Values, parse_example
 from besana.shards.manifest_writer import ManifestWriter
 from besana.shards.ranges import RangeFile
 from besana.shards.tfrecord import HEADER_BYTES, read_records
-from besana.shards.writer import Location, locate_record
-from besana.storage import Storage
+from besana.shards.writer import PAYLOAD, Location, locate_record
+from besana.storage import Storage, open_storage
 
 SHARD_PATTERNS = (".tfrecord", ".tfrecords", ".tfrec")
-_SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
+_SPLITS = {
+    "train": "train",
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    "test": "test",
+}
 _ROWS = 4096
+_MOST_PROBLEMS = 100
 
 
 @dataclass(frozen=True)
@@ -28,58 +34,90 @@ class Indexed:
 
     Attributes:
         samples: Samples in the manifest.
-        skipped: One sentence about each record that holds no picture besana can load.
+        classes: Names of classes in the order of the labels.
+        skipped: How many records hold no picture that besana can load.
+        problems: One sentence about each of the first of them.
     """
 
     samples: int
-    skipped: tuple[str, ...]
+    classes: tuple[str, ...]
+    skipped: int
+    problems: tuple[str, ...]
 
 
-def index_shards(
-    storage: Storage,
+def index(
+    place: Storage | str | Path,
     keys: Sequence[str] = (),
     *,
     manifest_key: str = "manifest.parquet",
     classes: Sequence[str] = (),
     split: str | None = None,
+    advance: Callable[[int], None] = lambda _count: None,
 ) -> Indexed:
     """Read shards once and write a manifest that names every record, beside them.
 
     Records are `tf.train.Example` with `image/encoded`; `image/filename`, `image/class/label`
     and `image/class/text` are used where they are. Sizes are read from the pictures themselves.
+    Memory: one record, and some thousand rows.
 
     Args:
-        storage: Where the shards lie and the manifest goes.
+        place: Folder or bucket where the shards lie and the manifest goes.
         keys: The shards; all files with a usual ending when none is named.
         manifest_key: Key of the manifest.
         classes: Class names in the order of the labels; empty to take them from the records.
         split: Split of all samples; None to take it from the names of the shards.
+        advance: Called with the number of shards that are done.
 
     Raises:
         NotFoundError: If there are no shards.
-        CorruptDataError: If a shard is cut or damaged; names shard and offset.
+        CorruptDataError: If a shard is cut or damaged; names shard and offset. Also if no record
+            holds a picture.
     """
-    keys = keys or sorted(key for key in storage.list() if _is_shard(key))
-    if not keys:
-        raise NotFoundError(f"No TFRecord files in {storage.url}.", "Name them with their keys.")
+    storage = place if isinstance(place, Storage) else open_storage(place)
+    keys = keys or shard_keys(storage)
     names: dict[int, str] = dict(enumerate(classes))
-    skipped: list[str] = []
-    rows: list[dict[str, Any]] = []
+    skipped, problems = 0, list[str]()
     with ManifestWriter(storage, manifest_key) as writer:
         for key in keys:
+            rows: list[dict[str, Any]] = []
+            more = {"split": split_of(key) if split is None else split}
             for offset, data in records(storage, key):
                 try:
-                    row = _row(key, offset, data, names)
+                    rows.append(_row(key, offset, data, names) | more)
                 except CorruptDataError as error:
-                    skipped.append(f"'{key}' at byte {offset}: {error.problem}")
-                    continue
-                rows.append(row | {"split": split_of(key) if split is None else split})
+                    skipped += 1
+                    if skipped <= _MOST_PROBLEMS:
+                        problems.append(f"'{key}' at byte {offset}: {error.problem}")
                 if len(rows) == _ROWS:
                     writer.write(rows)
                     rows.clear()
-        writer.write(rows)
-        writer.classes = tuple(names.get(i, str(i)) for i in range(max(names, default=-1) + 1))
-    return Indexed(writer.count, tuple(skipped))
+            writer.write(rows)
+            advance(1)
+        if not writer.count:
+            raise _nothing(storage, skipped, problems)
+        named = tuple(names.get(i, str(i)) for i in range(max(names, default=-1) + 1))
+        writer.classes = named
+    return Indexed(writer.count, named, skipped, tuple(problems))
+
+
+def shard_keys(storage: Storage) -> list[str]:
+    """List the files that are named as shards are.
+
+    Raises:
+        NotFoundError: If there are none.
+    """
+    keys = sorted(key for key in storage.list() if _is_shard(key))
+    if not keys:
+        raise NotFoundError(f"No TFRecord files in {storage.url}.", "Name them with their keys.")
+    return keys
+
+
+def _nothing(storage: Storage, skipped: int, problems: list[str]) -> CorruptDataError:
+    first = f" The first: {problems[0]}" if problems else ""
+    return CorruptDataError(
+        f"None of the {skipped:,} records in {storage.url} holds a picture.{first}",
+        f"Records must be tf.train.Example with a JPEG or PNG in '{PAYLOAD}'.",
+    )
 
 
 def records(storage: Storage, key: str) -> Iterator[tuple[int, bytes]]:
