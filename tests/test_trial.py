@@ -48,7 +48,9 @@ def test_a_farm_without_frames_is_planned_with_those_that_will_come(tmp_path, ca
     assert report.facts["samples"] == 100_000
     (stages,) = [s for s in report.sections if s.title == "Stage by stage"]
     assert [row[0] for row in stages.rows] == ["collect", "clean", "prepare"]
-    assert "Old prices" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Old prices" in shown
+    assert "Prices from memory: Nobody verified them" in shown
     assert "Lo que cuesta en cada sitio" in report.page.read_text()
     with pytest.raises(besana.BesanaError, match="no frame yet to plan with"):
         plan.run(farm, plan.Config(measure="never"))

@@ -34,6 +34,16 @@ def test_every_price_says_where_it_stands_and_since_when():
         assert dt.date(2024, 1, 1) < entry.taken <= dt.datetime.now(dt.UTC).date(), name
 
 
+def test_what_was_not_verified_is_named_by_entry_and_price():
+    book = read_prices(None)
+    memory = book.unverified()
+    assert {"clouds.azure.egress_gb", "serving.aws.hour", "energy.kwh"} <= set(memory)
+    assert not [name for name in memory if name.startswith(("clouds.aws", "machines.aws-t4."))]
+    for name, entry in book.dated():
+        own = entry.source == "your own meter"
+        assert own or entry.seen or entry.unverified, name
+
+
 def test_prices_of_requests_and_bytes():
     aws = read_prices(None).cloud("aws")
     traffic = Traffic(puts=10_000_000, lists=1000, gets=50_000_000, deletes=10**9)
@@ -66,8 +76,8 @@ def test_a_larger_network_is_slower_and_an_unknown_one_uncertain():
 def test_old_prices_are_named():
     book = read_prices(None)
     taken = book.cloud("aws").taken
-    assert book.older_than(365, taken + dt.timedelta(days=365)) == []
-    assert "aws" in book.older_than(365, taken + dt.timedelta(days=366))
+    assert "clouds.aws" not in book.older_than(365, taken + dt.timedelta(days=365))
+    assert "clouds.aws" in book.older_than(365, taken + dt.timedelta(days=366))
 
 
 def test_a_book_of_your_own_replaces_it(tmp_path):
@@ -88,6 +98,7 @@ def test_a_book_of_your_own_replaces_it(tmp_path):
         (("kwh = [0.15, 0.40]", "kwh = [0.15]"), "energy.kwh"),
         (("small = [250, 700]", "small = [0, 0]"), "has no speed"),
         (('cloud = "aws"', 'cloud = "oracle"'), "no cloud 'oracle'"),
+        (('unverified = ["kwh"]', 'unverified = ["kwk"]'), "'kwk', which is no price"),
     ],
 )
 def test_a_wrong_book_is_an_error_that_names_the_entry(tmp_path, change, message):

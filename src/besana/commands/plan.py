@@ -140,6 +140,10 @@ def _describe(report: Report, workspace: Workspace, planner: Planner, case: Case
     note = f"Written once and read for {epochs} epochs, every class listed at the start of each."
     report.add(Table("Loose files against shards", columns, rows, note))
     report.add(_prices_table(book))
+    memory = book.unverified()
+    if memory:
+        names = ", ".join(memory)
+        report.add(Text("Prices from memory", f"Nobody verified them, look them up: {names}."))
     old = book.older_than(_OLD_DAYS, dt.datetime.now(dt.UTC).date())
     if old:
         names = ", ".join(dict.fromkeys(old))
@@ -224,8 +228,12 @@ def _cheaper_table(planner: Planner, case: Case, book: PriceBook) -> Table:
 
 
 def _prices_table(book: PriceBook) -> Table:
-    rows = [(name, entry.taken.isoformat(), entry.source) for name, entry in book.dated()]
-    return Table("Where the prices stand", ("name", "taken", "source_page"), rows)
+    rows = [
+        (name, entry.taken.isoformat(), entry.source, entry.seen, ", ".join(entry.unverified))
+        for name, entry in book.dated()
+    ]
+    columns = ("name", "taken", "source_page", "read_in", "not_verified")
+    return Table("Where the prices stand", columns, rows)
 
 
 def _span(span: Range) -> tuple[float, float]:

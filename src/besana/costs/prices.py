@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from besana.config import Settings, parse, read_toml
 from besana.costs.ranges import NONE, Range
@@ -26,10 +26,23 @@ Bounds = Annotated[list[Price], Field(min_length=2, max_length=2)]
 
 
 class Dated(Settings):
-    """Where prices stand, and when they were taken from there."""
+    """Where prices stand, where they were read, and which of them nobody verified."""
 
     taken: dt.date = Field(description="Day on which the prices were taken from the source.")
     source: str = Field(description="Page on which the prices stand.")
+    seen: str = Field(
+        default="", description="What was read instead of the page, with the date it states."
+    )
+    unverified: list[str] = Field(
+        default=[], description="Prices of this entry that are from memory; empty: none."
+    )
+
+    @model_validator(mode="after")
+    def _names_prices(self) -> Self:
+        for name in self.unverified:
+            if name not in type(self).model_fields or name in Dated.model_fields:
+                raise ValueError(f"unverified names '{name}', which is no price of this entry")
+        return self
 
 
 class Energy(Dated):
@@ -145,14 +158,19 @@ class PriceBook(Settings):
         return self.serving[cloud].price(Range.exactly(HOURS_A_MONTH), self.energy)
 
     def dated(self) -> Iterator[tuple[str, Dated]]:
-        """List every entry by name."""
+        """List every entry by table and name, as `clouds.aws`."""
         yield "energy", self.energy
-        for table in (self.clouds, self.machines, self.serving):
-            yield from table.items()
+        tables = {"clouds": self.clouds, "machines": self.machines, "serving": self.serving}
+        for title, table in tables.items():
+            yield from ((f"{title}.{name}", entry) for name, entry in table.items())
 
     def older_than(self, days: int, today: dt.date) -> list[str]:
         """Name the entries whose prices were taken more than so many days ago."""
         return [name for name, entry in self.dated() if (today - entry.taken).days > days]
+
+    def unverified(self) -> list[str]:
+        """Name the prices that are from memory, as `clouds.azure.egress_gb`."""
+        return [f"{name}.{field}" for name, entry in self.dated() for field in entry.unverified]
 
 
 def read_prices(path: Path | None) -> PriceBook:
