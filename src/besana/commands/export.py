@@ -1,7 +1,7 @@
 """Copy labels, samples or models out, for people, other tools and devices.
 
 Reads: labels, frames, datasets/<name>/<version>, shards, models/<name>/<version>
-Writes: OUT: a CSV of labels, class folders, TFRecord files or a model; models/<name>/<version>/onnx
+Writes: OUT: labels, class folders, TFRecord files or a model; models/<name>/<version>/onnx
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
 
 import sqlalchemy as sa
 import typer
@@ -22,10 +22,14 @@ from pydantic import Field
 from besana import catalog as tables
 from besana.config import Settings
 from besana.errors import ConfigError, CorruptDataError, NotReadyError
+from besana.labels.coco import write_coco
 from besana.labels.csv import EXPORTED
 from besana.labels.current import CurrentLabel, current_class_labels, current_label
 from besana.labels.current import labelled_samples as labelled
+from besana.labels.cvat import write_cvat
+from besana.labels.exports import labelled_frames
 from besana.labels.folders import NO_CLASS, class_folder, sample_file
+from besana.labels.label_studio import write_label_studio
 from besana.labels.labelled import is_multi
 from besana.labels.tables import write_rows
 from besana.progress import track
@@ -34,6 +38,8 @@ from besana.workspace import Workspace
 
 if TYPE_CHECKING:
     from besana.shards.manifest import Manifest
+
+Item = TypeVar("Item")
 
 EXAMPLE = "besana export farm labels labels.csv"
 ARGUMENTS = ("farm", "what", "out")
@@ -52,12 +58,17 @@ class Config(Settings):
     """What to copy and where to."""
 
     what: Literal["labels", "folders", "tfrecord", "onnx", "edge"] = Field(
-        description="A CSV of labels, class folders of a dataset's samples, TFRecord files, a"
+        description="A file of labels, class folders of a dataset's samples, TFRecord files, a"
         " model as ONNX, or all that a device needs to run it."
     )
     out: str = Field(
         default="",
         description="File, folder or bucket to write; onnx: empty for the model's own folder only.",
+    )
+    format: Literal["csv", "label-studio", "cvat", "coco"] = Field(
+        default="csv",
+        description="Labels: CSV, tasks of Label Studio (JSON), CVAT for images 1.1 (XML) or COCO"
+        " with image tags (JSON).",
     )
     current: bool = Field(
         default=False,
@@ -106,7 +117,8 @@ def run(workspace: Workspace, config: Config) -> int:
     if not config.out:
         raise ConfigError(f"Where to write the {config.what} is missing.", "Give OUT.")
     if config.what == "labels":
-        count = export_labels(workspace, Path(config.out), current=config.current)
+        path = Path(config.out)
+        count = export_labels(workspace, path, format=config.format, current=config.current)
     else:
         count = _export_samples(workspace, config)
     typer.echo(f"{count:,} {'labels' if config.what == 'labels' else 'samples'} in {config.out}")
@@ -124,37 +136,55 @@ def _export_samples(workspace: Workspace, config: Config) -> int:
     return copy(dataset.manifest(), workspace.shards, out, split=config.split)
 
 
-def export_labels(workspace: Workspace, path: Path, *, current: bool) -> int:
-    """Write labels as CSV; what is written can be imported again and then adds nothing.
+def export_labels(
+    workspace: Workspace, path: Path, *, format: str = "csv", current: bool = False
+) -> int:
+    """Write labels to a file; what is written can be imported again and then adds nothing.
 
     Args:
         workspace: Where the labels are.
         path: The file; it appears when it is whole.
-        current: Write the current label of each sample, with votes, instead of the events.
+        format: `csv`, `label-studio`, `cvat` or `coco`.
+        current: Write the current label of each sample instead of the events.
 
     Raises:
         NotReadyError: If there are no labels.
     """
-    catalog = workspace.catalog
-    if not catalog.counted(tables.labels):
+    if not workspace.catalog.counted(tables.labels):
         raise NotReadyError(
             f"No labels in '{workspace.name}'.", f"Run: besana label {workspace.name} FILE"
         )
-    rows = _current_rows(workspace) if current else _event_rows(workspace)
     path = path.absolute()
     with Folder(path.parent).open_writer(path.name) as file:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         with track("export", None) as advance:
-            written = _counted(rows, advance)
-            count = write_rows(text, _CURRENT if current else EXPORTED, written)
+            write = _write_table if format == "csv" else partial(_write_frames, format)
+            count = write(workspace, text, current, advance)
         text.detach()
     return count
 
 
-def _counted(rows: Iterable[Sequence[str]], advance: Any) -> Iterator[Sequence[str]]:
-    for row in rows:
+def _write_table(workspace: Workspace, file: TextIO, current: bool, advance: Any) -> int:
+    rows = _current_rows(workspace) if current else _event_rows(workspace)
+    return write_rows(file, _CURRENT if current else EXPORTED, _counted(rows, advance))
+
+
+def _write_frames(
+    format: str, workspace: Workspace, file: TextIO, current: bool, advance: Any
+) -> int:
+    classes = sorted(workspace.catalog.counted(tables.labels))
+    frames = _counted(labelled_frames(workspace.catalog, current=current), advance)
+    if format == "label-studio":
+        return write_label_studio(file, frames)
+    if format == "cvat":
+        return write_cvat(file, frames, classes)
+    return write_coco(file, frames, classes, workspace.temporary)
+
+
+def _counted(items: Iterable[Item], advance: Any) -> Iterator[Item]:
+    for item in items:
         advance(1)
-        yield row
+        yield item
 
 
 def _event_rows(workspace: Workspace) -> Iterator[Sequence[str]]:

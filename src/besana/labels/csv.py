@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from besana.config import suggestion
 from besana.errors import ConfigError
-from besana.labels.statements import Statement, column_of
+from besana.labels.statements import Statement, column_of, time_of, truth_of
 from besana.labels.tables import TableError, TableRow, read_header, read_rows
 
 COLUMNS: Mapping[str, Sequence[str]] = {
@@ -27,12 +27,6 @@ COLUMNS: Mapping[str, Sequence[str]] = {
 
 EXPORTED = ("frame", "region", "class", "holds", "annotator", "time", "source", "note")
 """Columns of an export; importing one adds nothing that is there already."""
-
-_TRUTHS = {
-    **dict.fromkeys(("true", "1", "yes", "t", "y"), True),
-    **dict.fromkeys(("false", "0", "no", "f", "n"), False),
-}
-_AHEAD = dt.timedelta(days=1)
 
 
 def is_label_table(columns: Sequence[str]) -> bool:
@@ -94,14 +88,14 @@ def _statement(
     for needed in ("frame", "class"):
         if not texts[needed]:
             return TableError(row.number, places[needed], f"no_{needed}", "the cell is empty")
-    holds = _TRUTHS.get(texts.get("holds", "").lower() or "true")
+    holds = truth_of(texts.get("holds", ""))
     if holds is None:
         problem = f"{texts['holds'][:50]!r}, allowed: true or false"
         return TableError(row.number, places["holds"], "bad_holds", problem)
     labelled_at = None
     if texts.get("time"):
-        labelled_at = _time(texts["time"], zone)
-        if labelled_at is None or labelled_at > now + _AHEAD:
+        labelled_at = time_of(texts["time"], zone, now)
+        if labelled_at is None:
             problem = f"{texts['time'][:50]!r} is no past time, write it as 2021-03-08T10:02:46Z"
             return TableError(row.number, places["time"], "bad_time", problem)
     return Statement(
@@ -116,11 +110,3 @@ def _statement(
         note=cells.get("note", ""),
         source=texts.get("source", "") or "csv",
     )
-
-
-def _time(text: str, zone: ZoneInfo) -> dt.datetime | None:
-    try:
-        at = dt.datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(dt.UTC)
-    except (ValueError, OverflowError):
-        return None

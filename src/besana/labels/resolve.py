@@ -88,11 +88,11 @@ class Resolver:
             if frame == "unknown_image":
                 return "unknown_image"
             problem = f"{statement.image[:200]!r} fits several frames, use the path or frame id"
-            return TableError(statement.row, "frame", frame, problem)
+            return statement.error("frame", frame, problem)
         if statement.points is not None:
             return self._of_points(statement, frame)
         if unusable := self.classes.problem(statement.class_name):
-            return TableError(statement.row, "class", *unusable)
+            return statement.error("class", *unusable)
         region = self._region(statement, frame)
         if isinstance(region, TableError):
             return region
@@ -100,10 +100,10 @@ class Resolver:
 
     def _of_points(self, statement: Statement, frame: Frame) -> Outcome:
         if frame.size_px is None:
-            return TableError(statement.row, "", "unreadable_image", "its size is not known")
+            return statement.error("", "unreadable_image", "its size is not known")
         if statement.size_px not in (None, frame.size_px):
             problem = f"{statement.size_px} px, but the frame has {frame.size_px} px"
-            return TableError(statement.row, "width_px", "other_size", problem)
+            return statement.error("width_px", "other_size", problem)
         camera = self._camera(frame.camera)
         present = regions_with_points(camera, frame.size_px, statement.points or ())
         names: Mapping[bool, str] = {True: self.classes.present, False: self.classes.absent}
@@ -120,11 +120,11 @@ class Resolver:
             return known[0]
         if not statement.region:
             problem = f"camera '{frame.camera}' has {len(known)} regions, name one"
-            return TableError(statement.row, "region", "no_region", problem)
+            return statement.error("region", "no_region", problem)
         close = difflib.get_close_matches(statement.region[:100], known[:1000], n=1)
         meant = f" (did you mean {close[0]!r}?)" if close else ""
         problem = f"{statement.region[:100]!r} is no region of camera '{frame.camera}'{meant}"
-        return TableError(statement.row, "region", "unknown_region", problem)
+        return statement.error("region", "unknown_region", problem)
 
     def _known_regions(self, camera: Camera, size_px: tuple[int, int] | None) -> list[str]:
         if not camera.regions and camera.grid is None:

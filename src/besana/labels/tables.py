@@ -28,16 +28,19 @@ class TableError:
         column: Name of the column, empty when it is about the row.
         reason: One word for counting.
         problem: What is wrong, and what is allowed.
+        unit: What `row` counts, in files that are no tables: a task, an annotation, a line.
     """
 
     row: int
     column: str
     reason: str
     problem: str
+    unit: str = "row"
 
     def __str__(self) -> str:
-        place = f"row {self.row}, column '{self.column}'" if self.column else f"row {self.row}"
-        return f"{place}: {self.problem}"
+        column = "column " if self.unit == "row" else ""
+        place = f"{self.unit} {self.row}"
+        return f"{place}{f', {column}{self.column!r}' if self.column else ''}: {self.problem}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def read_header(path: Path) -> list[str]:
         NotFoundError: If there is no such file.
         ConfigError: If it is no table.
     """
-    with _opened(path) as file:
+    with open_text(path) as file:
         return _header(path, _records(path, file))
 
 
@@ -76,7 +79,7 @@ def read_rows(path: Path) -> Iterator[TableRow]:
         NotFoundError: If there is no such file.
         ConfigError: If it is not UTF-8, has no header, or a quote is never closed.
     """
-    with _opened(path) as file:
+    with open_text(path) as file:
         records = _records(path, file)
         columns = _header(path, records)
         for number, cells in records:
@@ -109,7 +112,12 @@ def original(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
 
 
-def _opened(path: Path) -> TextIO:
+def open_text(path: Path) -> TextIO:
+    """Open a UTF-8 file, with or without a byte order mark, line ends as they are.
+
+    Raises:
+        NotFoundError: If it is not there or may not be read.
+    """
     try:
         file = path.open(encoding="utf-8-sig", newline="")
     except (FileNotFoundError, IsADirectoryError):

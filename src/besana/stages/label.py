@@ -24,16 +24,14 @@ from besana.config import Settings
 from besana.engines import Engine
 from besana.errors import ConfigError, NotFoundError
 from besana.labels.conflicts import conflict_sections, conflicts
-from besana.labels.csv import is_label_table, read_labels
 from besana.labels.events import Event, add_events
-from besana.labels.folders import read_class_folders
+from besana.labels.formats import read_statements
 from besana.labels.labelled import is_multi
-from besana.labels.points import is_points_table, read_points
 from besana.labels.rename import rename_classes
 from besana.labels.resolve import Classes, Resolver
 from besana.labels.statements import Statement
 from besana.labels.summary import describe, sum_up
-from besana.labels.tables import TableError, read_header
+from besana.labels.tables import TableError
 from besana.progress import track
 from besana.web.report_page import open_report
 from besana.workspace import Report, Table, Workspace
@@ -51,12 +49,13 @@ class Config(Settings):
 
     file: list[str] = Field(
         default=[],
-        description="CSV files or class folders to import, relative ones from here or the"
+        description="Files of labels or class folders to import, relative ones from here or the"
         " workspace; none: only the report.",
     )
-    format: Literal["auto", "csv", "points", "folders"] = Field(
+    format: Literal["auto", "csv", "points", "folders", "label-studio", "cvat", "coco"] = Field(
         default="auto",
-        description="What the files are: CSV of labels, CSV of points in frames, class folders.",
+        description="What the files are: CSV of labels, CSV of points in frames, class folders,"
+        " JSON of Label Studio, XML of CVAT for images, COCO with image tags; auto: as they look.",
     )
     classes: list[str] = Field(
         default=[], description="The classes that may be said; empty: those of the files."
@@ -75,7 +74,8 @@ class Config(Settings):
     columns: dict[str, str] = Field(
         default={},
         description="What (frame, region, class, holds, annotator, time, camera, note) -> column"
-        " of the CSV; then other columns are ignored.",
+        " of the CSV, then other columns are ignored; frame, region or camera -> key in the data"
+        " of a Label Studio task.",
     )
     points_column: str = Field(
         default="", description="Column of JSON points; empty: the first with 'points' in its name."
@@ -191,24 +191,13 @@ def _statements(
     path = Path(file).expanduser()
     if not path.exists() and (workspace.path / path).exists():
         path = workspace.path / path
-    kind = config.format
-    if kind == "auto":
-        kind = "folders" if path.is_dir() else _table_kind(path, config)
-    if kind == "folders":
-        return read_class_folders(path)
-    if kind == "points":
-        return read_points(path, column=config.points_column)
-    return read_labels(path, columns=config.columns, time_zone=config.time_zone)
-
-
-def _table_kind(path: Path, config: Config) -> Literal["csv", "points"]:
-    header = read_header(path)
-    if config.columns or is_label_table(header):
-        return "csv"
-    if config.points_column or is_points_table(header):
-        return "points"
-    raise ConfigError(
-        f"'{path}' has neither a column 'class' nor points.", f"It has: {', '.join(header)}."
+    return read_statements(
+        path,
+        config.format,
+        columns=config.columns,
+        points_column=config.points_column,
+        time_zone=config.time_zone,
+        temporary=workspace.temporary,
     )
 
 
