@@ -1,6 +1,6 @@
-"""Rows of the watch: drift, samples that a model wishes labelled, retrainings, what was learnt.
+"""Rows of the watch: drift, samples that a model wishes labelled, retrainings, what was served.
 
-They are made when the watch first writes; besana's other rows know nothing of them.
+They are made when the watch or a server first writes; besana's other rows know nothing of them.
 """
 
 from __future__ import annotations
@@ -79,6 +79,26 @@ dataset_samples = Table(
     Column("split", _TEXT, nullable=False),
 )
 
+# By itself, since only workspaces that serve have it.
+served = Table(
+    "served",
+    sa.MetaData(),
+    Column("id", _TEXT, primary_key=True),
+    Column("region", _TEXT, primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    Column("model", _TEXT, nullable=False),
+    Column("role", _TEXT, nullable=False),
+    Column("camera", _TEXT, nullable=False),
+    Column("served_at", UtcDateTime, nullable=False, index=True),
+    Column("class_name", _TEXT, nullable=False),
+    Column("probability", sa.Float, nullable=False),
+    Column("probabilities", sa.JSON, nullable=False),
+    Column("sha256", _TEXT, nullable=False),
+    Column("quality", sa.JSON, nullable=False),
+    Column("embedding", sa.LargeBinary),
+    Column("kept_share", sa.Float),
+)
+
 WISHED = """
 CREATE VIEW wished AS
 SELECT w.frame_id, w.region, w.retraining, w.rank, w.reason FROM wishes AS w
@@ -118,3 +138,18 @@ def has_tables(catalog: Catalog) -> bool:
     """Tell whether the watch has written here before; asking makes nothing."""
     with catalog.transaction() as connection:
         return bool(sa.inspect(connection).has_table(retrainings.name))
+
+
+def create_served(catalog: Catalog) -> None:
+    """Make the table `served` where it is missing, and the column that older ones lack."""
+    with catalog.transaction() as connection:
+        served.create(connection, checkfirst=True)
+        columns = {one["name"] for one in sa.inspect(connection).get_columns(served.name)}
+        if served.c.kept_share.name not in columns:
+            connection.exec_driver_sql("ALTER TABLE served ADD COLUMN kept_share FLOAT")
+
+
+def has_served(catalog: Catalog) -> bool:
+    """Tell whether this workspace has ever served; asking makes nothing."""
+    with catalog.transaction() as connection:
+        return bool(sa.inspect(connection).has_table(served.name))

@@ -51,13 +51,15 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(lineups, *, serving=None, catalog=None, site=None, refresh_s=0.0, drain_s=0.0):
+def running(
+    lineups, *, serving=None, catalog=None, cameras=None, site=None, refresh_s=0.0, drain_s=0.0
+):
     """Start a server and stop it as a signal would."""
     stop = threading.Event()
     address = Address()
     taken = bind(address)
     port = taken.getsockname()[1]
-    service = Service(lineups, CAMERAS, serving or Serving(), catalog)
+    service = Service(lineups, cameras or CAMERAS, serving or Serving(), catalog)
     app = build_service(service, site or Site(TOKEN), address.hosts(port))
     thread = threading.Thread(
         target=run_service,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from exported import SIZE, export, pictures, tiny_model
 from servers import running, wait_for
 
+from besana.catalog_watch import served
 from besana.commands import promote, rollback, share
 from besana.errors import ConfigError, CorruptDataError, NotReadyError
 from besana.images.encode import encode_png
@@ -19,7 +20,6 @@ from besana.registry import EXPORT_TAG, open_registry
 from besana.serving.batching import Batcher
 from besana.serving.errors import DrainingError, OverloadedError, TooLateError
 from besana.serving.registered import registry_lineups
-from besana.serving.rows import served
 from besana.serving.shares import Shares, chosen
 from besana.workspace import Workspace
 from small_dataset import striped_dataset

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from exported import SIZE, pictures
 from servers import CAMERAS, TOKEN, serving_folder, wait_for
 
+from besana.catalog_watch import served
 from besana.images.encode import encode_jpeg, encode_png
 from besana.images.samples import frame_samples
 from besana.serving.client import Client, ServerRefusedError
@@ -20,7 +21,6 @@ from besana.serving.fleet import Running
 from besana.serving.pictures import sample_pixels
 from besana.serving.pipeline import PipelineRoutes
 from besana.serving.routes import openapi
-from besana.serving.rows import served
 from besana.serving.service import Serving
 from besana.workspace import Workspace
 

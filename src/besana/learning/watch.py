@@ -85,7 +85,7 @@ class Seen:
     """A camera during some time: the reference, or what is judged.
 
     Attributes:
-        frames: Blocks of `FRAME_SIGNALS`.
+        frames: Blocks of `FRAME_COLUMNS`.
         streams: Region to what is known, `CAMERA` among them.
         right: Blocks of how right the model was, one signal, where labels are there.
     """
@@ -217,9 +217,9 @@ def _frame_findings(
 
 def _silence(reference: Blocks, window: Blocks, level: float, terms: Terms) -> Finding:
     """Tell whether a camera sends fewer frames than on its days of reference."""
-    counts = reference.counts.max(axis=2).sum(axis=1)
+    counts = reference.sums[:, :, -1].sum(axis=1)
     usual = float(counts.mean())
-    own = float(window.counts.max(axis=2, initial=0).sum()) * 24 / terms.window_hours
+    own = float(window.sums[:, :, -1].sum()) * 24 / terms.window_hours
     verdict = judge(counts / usual - 1, own / usual - 1, level=level, least=_SILENT, side="below")
     return _finding(CAMERA, FRAMES, int(own), own / usual, own / usual - 1, verdict)
 

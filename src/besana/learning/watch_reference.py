@@ -6,14 +6,16 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from besana.learning.watch import CAMERA, Seen, Stream
 from besana.learning.watch_learnt import Learnt, is_of
-from besana.learning.watch_rows import Judged, judged_pages, read_frames
+from besana.learning.watch_rows import FRAME_COLUMNS, Judged, judged_pages, read_frames
+from besana.learning.watch_served import served_frames, served_pages
 from besana.learning.watch_vectors import placed
 from besana.learning.watch_words import expected_of_labels
 from besana.statistics.blocks import Blocks, add_up, by_day_or_block, slot_of
@@ -47,6 +49,13 @@ class Reference:
     seen: Seen
     days: bool
     until: dt.datetime
+
+
+class Read(NamedTuple):
+    """How many samples were read, of collected frames and of served ones."""
+
+    collected: int
+    served: int
 
 
 def reference_of(workspace: Workspace, learnt: Learnt, camera: str) -> Reference | None:
@@ -169,8 +178,8 @@ def seen_since(
     end: dt.datetime,
     *,
     advance: Callable[[int], None] = lambda _count: None,
-) -> tuple[Seen, int]:
-    """Add up by the hour what a camera showed between two times.
+) -> tuple[Seen, Read]:
+    """Add up by the hour what a camera showed between two times, collected or served.
 
     Memory: one page of samples, and the sums of the hours.
 
@@ -180,33 +189,47 @@ def seen_since(
     zone = workspace.camera(camera).time_zone
     parts: list[dict[str, Stream]] = []
     right: list[Blocks] = []
-    read = 0
-    for page in judged_pages(
-        workspace.catalog,
-        camera,
-        start,
-        end,
-        model=learnt.model,
-        version=learnt.version,
-        classes=tuple(learnt.words.classes),
-        multi=learnt.words.kind == "multi",
-    ):
+    collected = served = 0
+    model, version = learnt.model, learnt.version
+    classes = tuple(learnt.words.classes)
+    pages = chain(
+        judged_pages(
+            workspace.catalog,
+            camera,
+            start,
+            end,
+            model=model,
+            version=version,
+            classes=classes,
+            multi=learnt.words.kind == "multi",
+        ),
+        served_pages(
+            workspace.catalog, camera, start, end, model=model, version=version, classes=classes
+        ),
+    )
+    for page in pages:
         local = local_seconds(page.at_s, zone)
         hour, slot = local // 3600, slot_of(local, BLOCK_HOURS)
         said, looks = learnt.words.said(page.probability), _page_looks(learnt, page, local)
         parts.append(streams_of(hour, slot, page.region, said, looks))
         right.append(add_up(hour, slot, _rightness(learnt, page)[:, None], slots=SLOTS))
-        read += len(page)
+        collected, served = collected + len(page.places), served + len(page) - len(page.places)
         advance(len(page))
-    frames = read_frames(workspace.catalog, camera, start, end)
-    own = local_seconds(frames.at_s, zone)
-    of_frames = add_up(own // 3600, slot_of(own, BLOCK_HOURS), frames.figures, slots=SLOTS)
-    return Seen(of_frames, _joined_streams(parts), _joined(right, 1)), read
+    frames = []
+    for read in (read_frames, served_frames):
+        found = read(workspace.catalog, camera, start, end)
+        own = local_seconds(found.at_s, zone)
+        hour, slot = own // 3600, slot_of(own, BLOCK_HOURS)
+        frames.append(add_up(hour, slot, found.figures, slots=SLOTS))
+    seen = Seen(_joined(frames, len(FRAME_COLUMNS)), _joined_streams(parts), _joined(right, 1))
+    return seen, Read(collected, served)
 
 
 def _page_looks(learnt: Learnt, page: Judged, local: NDArray[np.int64]) -> Floats | None:
     if learnt.looks is None or learnt.projection is None:
         return None
+    if page.vectors is not None:
+        return placed(learnt.projection, page.vectors)
     chosen = np.flatnonzero(_thin(local, page.region))
     looks = np.full((len(page), learnt.projection.components), np.nan)
     vectors = learnt.looks.of_places([page.places[place] for place in chosen.tolist()])

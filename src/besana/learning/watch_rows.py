@@ -28,6 +28,8 @@ FRAME_SIGNALS: Mapping[str, tuple[float, str]] = {
     "change_bits": (2.0, "below"),
     "unusable_share": (0.1, "above"),
 }
+FRAME_COLUMNS = (*FRAME_SIGNALS, "frames")
+"""Behind the signals: how many frames a row stands for, where not all were kept."""
 _PAGE_ROWS = 2000
 
 
@@ -37,7 +39,7 @@ class Frames:
 
     Attributes:
         at_s: (n,) UTC seconds since 1970.
-        figures: (n, signals) in the order of `FRAME_SIGNALS`; NaN where it was not measured.
+        figures: (n, signals + 1) as `FRAME_COLUMNS`; NaN where it was not measured.
     """
 
     at_s: NDArray[np.int64]
@@ -55,16 +57,21 @@ def read_frames(catalog: Catalog, camera: str, start: dt.datetime, end: dt.datet
     select = (
         sa.select(f.id, f.captured_at, *columns, blocked.label("blocked"))
         .select_from(tables.frames.outerjoin(tables.quality, q.frame_id == f.id))
-        .where(*_between(camera, start, end))
+        .where(*between(camera, start, end))
     )
     at_s, rows, hashes = [], [], []
     for page in catalog.pages(select, [f.id], _PAGE_ROWS):
         for row in page:
             at_s.append(int(row.captured_at.timestamp()))
-            rows.append(_figures(row))
+            rows.append(figures_of(row._mapping, bool(row.blocked)))
             hashes.append(row.perceptual_hash)
-    figures = np.array(rows, np.float64).reshape(len(rows), len(FRAME_SIGNALS))
-    figures[:, list(FRAME_SIGNALS).index("change_bits")] = _changes(hashes)
+    return frames_of(at_s, rows, hashes)
+
+
+def frames_of(at_s: list[int], rows: list[tuple[float, ...]], hashes: list[int | None]) -> Frames:
+    """Put frames together, from their times, `figures_of` each and hashes."""
+    figures = np.array(rows, np.float64).reshape(len(rows), len(FRAME_COLUMNS))
+    figures[:, FRAME_COLUMNS.index("change_bits")] = _changes(hashes)
     return Frames(np.array(at_s, np.int64), figures)
 
 
@@ -74,20 +81,31 @@ _MEASURED = (
 )
 
 
-def _figures(row: Any) -> tuple[float, ...]:
+def figures_of(
+    measured: Mapping[str, Any], blocked: bool | None, *, stands_for: float = 1.0
+) -> tuple[float, ...]:
+    """Give the figures of one frame as `FRAME_COLUMNS`.
+
+    Args:
+        measured: Columns of `quality`; `brightness` is None for a frame that nobody could read.
+        blocked: Whether an issue keeps it out; None when nobody knows.
+        stands_for: How many frames it stands for.
+    """
     nan = float("nan")
-    if row.brightness is None:
-        return nan, nan, nan, nan, nan, float(bool(row.blocked))
-    shift = nan
-    if row.shift_x_px is not None and row.shift_y_px is not None:
-        shift = float(np.hypot(row.shift_x_px, row.shift_y_px)) / max(row.width_px, 1)
+    unusable = nan if blocked is None else float(blocked)
+    if measured["brightness"] is None:
+        return nan, nan, nan, nan, nan, unusable, stands_for
+    shift, x, y = nan, measured.get("shift_x_px"), measured.get("shift_y_px")
+    if x is not None and y is not None:
+        shift = float(np.hypot(x, y)) / max(measured["width_px"], 1)
     return (
-        row.brightness,
-        float(np.log1p(row.contrast)),
-        float(np.log1p(row.sharpness)),
+        measured["brightness"],
+        float(np.log1p(measured["contrast"])),
+        float(np.log1p(measured["sharpness"])),
         shift,
         nan,
-        float(bool(row.blocked)),
+        unusable,
+        stands_for,
     )
 
 
@@ -101,7 +119,7 @@ def _changes(hashes: list[int | None]) -> Floats:
     return found
 
 
-def _between(camera: str, start: dt.datetime, end: dt.datetime) -> list[Any]:
+def between(camera: str, start: dt.datetime, end: dt.datetime) -> list[Any]:
     """Narrow to a camera and a time by the frame's id, which begins with both and has an index."""
     f, part = tables.frames.c, id_part(camera)
     first, last = (f"{part}/{at.astimezone(dt.UTC):%Y%m%dT%H%M%S}" for at in (start, end))
@@ -119,11 +137,13 @@ class Judged:
     """Samples of one camera with what a model says of them.
 
     Attributes:
-        places: Where each lies, with the keys of `PLACE`.
+        places: Where each lies, with the keys of `PLACE`; empty for served ones.
         at_s: (n,) UTC seconds since 1970.
         region: (n,) names.
         probability: (n, classes).
         classes_said: What people say of each: classes that hold, or None.
+        vectors: (n, features) embeddings that were kept, NaN where none was; None where they are
+            to be computed.
     """
 
     places: list[dict[str, Any]]
@@ -131,9 +151,10 @@ class Judged:
     region: NDArray[np.str_]
     probability: Floats
     classes_said: list[tuple[str, ...] | None]
+    vectors: NDArray[np.float16] | None = None
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.at_s)
 
 
 def judged_pages(
@@ -173,7 +194,7 @@ def judged_pages(
     select = (
         sa.select(f.captured_at, *(s[name] for name in PLACE), p.probabilities)
         .select_from(joined)
-        .where(*_between(camera, start, end), ~blocked)
+        .where(*between(camera, start, end), ~blocked)
     )
     for page in catalog.pages(select, [s.frame_id, s.region], _PAGE_ROWS):
         said = said_between(catalog, page[0].frame_id, page[-1].frame_id, multi=multi)
@@ -200,7 +221,7 @@ def count_samples(catalog: Catalog, camera: str, start: dt.datetime, end: dt.dat
     select = (
         sa.select(s.frame_id, s.region)
         .select_from(tables.frames.join(tables.samples, s.frame_id == f.id))
-        .where(*_between(camera, start, end), ~blocked)
+        .where(*between(camera, start, end), ~blocked)
     )
     return catalog.count(select)
 

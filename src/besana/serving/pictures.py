@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from besana.errors import CorruptDataError
 from besana.images.camera import Camera
 from besana.images.decode import decode
+from besana.images.hashes import perceptual_hash
 from besana.images.header import Limits, probe, refusal
 from besana.images.look import open_frame
-from besana.images.quality import measure
+from besana.images.quality import LONG_SIDE_PX, measure, shrink
 from besana.images.resize import resize_plainly
 from besana.images.samples import EncodedSample, frame_samples
 
@@ -89,9 +90,16 @@ def prepare(
     images = np.stack([sample_pixels(sample, wanted) for sample in samples])
     quality: dict[str, Any] = {}
     if with_quality:
-        found = measure(open_frame(files, camera, limits).pixels)
-        quality = {name: _rounded(value) for name, value in vars(found).items()}
+        frame = open_frame(files, camera, limits)
+        quality = _quality(frame.pixels[..., : next(iter(frame.channels.values()))])
     return Prepared([sample.region for sample in samples], images, quality)
+
+
+def _quality(pixels: NDArray[Any]) -> dict[str, Any]:
+    """Measure the main band of a frame as `clean` does."""
+    small = shrink(pixels, LONG_SIDE_PX)
+    figures = {name: _rounded(value) for name, value in vars(measure(small)).items()}
+    return {**figures, "perceptual_hash": perceptual_hash(small)}
 
 
 def sample_pixels(sample: EncodedSample, wanted: Wanted) -> NDArray[np.uint8]:

@@ -11,47 +11,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from besana.catalog import Catalog, UtcDateTime, insert
+from besana.catalog import Catalog, insert
+from besana.catalog_watch import create_served, served
 from besana.errors import BesanaError
 
 LOG = logging.getLogger("besana.serving")
 
-_TEXT = sa.Text()
 _WAITING, _BATCH = 10_000, 1_000
 _FLUSH_S = 1.0
-
-served = sa.Table(
-    "served",
-    sa.MetaData(),
-    sa.Column("id", _TEXT, primary_key=True),
-    sa.Column("region", _TEXT, primary_key=True),
-    sa.Column("version", sa.Integer, primary_key=True),
-    sa.Column("model", _TEXT, nullable=False),
-    sa.Column("role", _TEXT, nullable=False),
-    sa.Column("camera", _TEXT, nullable=False),
-    sa.Column("served_at", UtcDateTime, nullable=False, index=True),
-    sa.Column("class_name", _TEXT, nullable=False),
-    sa.Column("probability", sa.Float, nullable=False),
-    sa.Column("probabilities", sa.JSON, nullable=False),
-    sa.Column("sha256", _TEXT, nullable=False),
-    sa.Column("quality", sa.JSON, nullable=False),
-    sa.Column("embedding", sa.LargeBinary),
-)
-
-
-def make_table(catalog: Catalog) -> None:
-    """Make the table where it is missing: only workspaces that serve have it."""
-    with catalog.transaction() as connection:
-        served.create(connection, checkfirst=True)
-
-
-def has_table(catalog: Catalog) -> bool:
-    """Tell whether this workspace has ever served."""
-    with catalog.transaction() as connection:
-        return sa.inspect(connection).has_table(served.name)
 
 
 def served_row(
@@ -65,8 +34,9 @@ def served_row(
     sha256: str,
     quality: Mapping[str, Any],
     embedding: NDArray[np.float32] | None,
+    kept_share: float = 1.0,
 ) -> dict[str, Any]:
-    """Make the row of one region."""
+    """Make the row of one region; `kept_share` of all frames have one."""
     return {
         "id": request,
         "region": answer["region"],
@@ -81,6 +51,7 @@ def served_row(
         "sha256": sha256,
         "quality": dict(quality),
         "embedding": None if embedding is None else embedding.astype(np.float16).tobytes(),
+        "kept_share": kept_share,
     }
 
 
@@ -96,7 +67,7 @@ class RowWriter:
         self._catalog, self._on_lost = catalog, on_lost
         self._rows: queue.Queue[dict[str, Any]] = queue.Queue(_WAITING)
         self._closing = threading.Event()
-        make_table(catalog)
+        create_served(catalog)
         self._thread = threading.Thread(target=self._work, name="rows", daemon=True)
         self._thread.start()
 

@@ -301,6 +301,7 @@ class Service:
                 sha256=sha256,
                 quality=prepared.quality,
                 embedding=embedding if with_embedding else None,
+                kept_share=self.serving.keep_share,
             )
             if self._rows is not None:
                 self._rows.add(row)

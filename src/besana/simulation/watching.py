@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from besana.learning.watch import Finding, Ruler, Seen, Terms, look
 from besana.learning.watch_reference import SLOTS, streams_of
-from besana.learning.watch_rows import FRAME_SIGNALS
+from besana.learning.watch_rows import FRAME_COLUMNS
 from besana.learning.watch_words import CONFIDENCES, Words, expected_of_labels
 from besana.simulation.herd import CLASSES, DAY_S
 from besana.simulation.streams import Samples
@@ -105,9 +105,10 @@ def _seen(
 ) -> Seen:
     slot = slot_of(samples.time_s, 1)
     regions = np.array([f"bed-{number + 1}" for number in range(int(samples.bed.max()) + 1)])
-    frames = np.full((len(unit), len(FRAME_SIGNALS)), np.nan)
-    frames[:, list(FRAME_SIGNALS).index("brightness")] = samples.brightness
-    frames[:, list(FRAME_SIGNALS).index("unusable_share")] = 0.0
+    frames = np.full((len(unit), len(FRAME_COLUMNS)), np.nan)
+    frames[:, FRAME_COLUMNS.index("brightness")] = samples.brightness
+    frames[:, FRAME_COLUMNS.index("unusable_share")] = 0.0
+    frames[:, FRAME_COLUMNS.index("frames")] = 1.0
 
     def added(values: Floats, rows: NDArray[np.bool_]) -> Blocks:
         return add_up(unit[rows], slot[rows], values[rows], slots=SLOTS)

@@ -1,21 +1,17 @@
 """Tell whether cameras still show what the model was trained on, and what a change costs.
 
-Reads: predictions, quality, embeddings, samples, labels
+Reads: predictions, served, quality, embeddings, samples, labels
 Writes: drift, reports/monitor.prom
 """
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
-from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
-from besana import catalog as tables
 from besana.config import Settings
 from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError, StorageError
@@ -27,15 +23,14 @@ from besana.workspace import Report, Text, Workspace
 
 if TYPE_CHECKING:
     from besana.learning.watch import Finding
+    from besana.learning.watch_due import Look
     from besana.learning.watch_learnt import Learnt
     from besana.learning.watch_reference import Reference
     from besana.registry import Version
     from besana.shards.datasets import Dataset
-    from besana.shards.manifest import Manifest
 
 EXAMPLE = "besana monitor farm --webhook https://example.org/hooks/barn"
 
-_HOUR = dt.timedelta(hours=1)
 _PROMETHEUS = "monitor.prom"
 
 
@@ -103,7 +98,8 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     """Take every look that is due at every camera, and tell people what is new.
 
     Looks end at full hours of the camera's clock and are taken once; the first one ends a window
-    after the last sample of the model's dataset. So running it again finds nothing to do.
+    after the last sample of the model's dataset. So running it again finds nothing to do. What
+    `besana serve` kept counts as what was collected and predicted does.
 
     Args:
         workspace: Where the predictions are.
@@ -130,17 +126,6 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     return report
 
 
-@dataclass(frozen=True)
-class _Look:
-    """One look at one camera that is due."""
-
-    camera: str
-    start_at: dt.datetime
-    end_at: dt.datetime
-    start_hour: int
-    end_hour: int
-
-
 def _check_mail(config: Config) -> None:
     if config.mail_to and not (config.mail_from and config.smtp_server):
         raise ConfigError(
@@ -151,79 +136,33 @@ def _check_mail(config: Config) -> None:
 
 def _watch(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
     """Look at every camera; the model is loaded only when a look is due."""
+    from besana.learning.watch_due import Pace, plan_looks
+    from besana.web.monitor_page import waiting_section
+
     manifest = _dataset(workspace, version).manifest()
-    due = {
-        camera: looks
-        for camera in sorted(workspace.catalog.counted(tables.frames))
-        if (looks := list(_due(workspace, config, version, manifest, camera)))
-    }
+    pace = Pace(config.window_hours, config.every_hours, config.remind_days)
+    cameras = list(plan_looks(workspace, version.model, version.number, manifest, pace))
+    due = {camera.name: camera.looks for camera in cameras if camera.looks}
     report.fact("looks", sum(map(len, due.values())))
-    if not due:
-        return
-    learnt = _learn(workspace, config, version)
-    with track("monitor", sum(map(len, due.values()))) as advance:
-        for camera, looks in due.items():
-            _watch_camera(workspace, config, learnt, camera, looks, report)
-            advance(len(looks))
+    if due:
+        learnt = _learn(workspace, config, version)
+        with track("monitor", sum(map(len, due.values()))) as advance:
+            for camera, looks in due.items():
+                _watch_camera(workspace, config, learnt, camera, looks, report)
+                advance(len(looks))
+        _count_nameless(workspace, due.values(), report)
+    if waiting := [camera for camera in cameras if not camera.looks]:
+        report.add(waiting_section(waiting))
 
 
-def _due(
-    workspace: Workspace, config: Config, version: Version, manifest: Manifest, camera: str
-) -> Iterator[_Look]:
-    """List the looks at a camera that can be taken now and have not been."""
-    from besana.learning.watch_rows import last_frame_at
-    from besana.learning.watch_state import last_look_at
+def _count_nameless(workspace: Workspace, due: Collection[Sequence[Look]], report: Report) -> None:
+    """Tell how many served pictures named no camera."""
+    from besana.learning.watch_served import nameless
 
-    last = last_frame_at(workspace.catalog, camera)
-    trained_until = _trained_until(workspace, manifest, camera)
-    if last is None or trained_until is None:
-        return
-    settings = workspace.camera(camera)
-    zone = ZoneInfo(settings.time_zone)
-    now = last + dt.timedelta(seconds=settings.frame_interval_s)
-    newest = _hour(now, zone) // config.every_hours * config.every_hours
-    known = last_look_at(workspace.catalog, version.model, version.number, camera)
-    first = _hour(trained_until, zone) + config.window_hours + 1
-    if known is not None:
-        first = max(first, _hour(known, zone) + 1)
-    first = -(-first // config.every_hours) * config.every_hours
-    for end in range(first, newest + 1, config.every_hours):
-        start = end - config.window_hours
-        yield _Look(camera, _time(start, zone), _time(end, zone), start, end)
-
-
-def _hour(at: dt.datetime, zone: ZoneInfo) -> int:
-    """Count the full hours of the local clock since 1970."""
-    local = at.astimezone(zone).replace(tzinfo=dt.UTC)
-    return int(local.timestamp()) // 3600
-
-
-def _time(hour: int, zone: ZoneInfo) -> dt.datetime:
-    """Give the moment at which the local clock shows an hour since 1970."""
-    local = dt.datetime.fromtimestamp(hour * 3600, dt.UTC).replace(tzinfo=zone)
-    return local.astimezone(dt.UTC)
-
-
-def _trained_until(workspace: Workspace, manifest: Manifest, camera: str) -> dt.datetime | None:
-    """Tell when a camera's last sample of the model's dataset was taken.
-
-    A camera that the dataset does not know is watched from its first frame on.
-    """
-    import numpy as np
-    import sqlalchemy as sa
-
-    from besana.learning.watch_learnt import is_of
-
-    at: Any = manifest.column("captured_at")
-    mine = at[is_of(manifest, "camera", camera) & ~np.isnat(at)]
-    if len(mine):
-        seconds = int(mine.max().astype("datetime64[s]").astype(np.int64))
-        return dt.datetime.fromtimestamp(seconds, dt.UTC)
-    f = tables.frames.c
-    first = workspace.catalog.scalar(
-        sa.select(sa.func.min(f.captured_at)).where(f.camera == camera)
-    )
-    return first if isinstance(first, dt.datetime) else None
+    start = min(looks[0].start_at for looks in due)
+    end = max(looks[-1].end_at for looks in due)
+    if count := nameless(workspace.catalog, start, end):
+        report.fact("served_without_camera", count)
 
 
 def _dataset(workspace: Workspace, version: Version) -> Dataset:
@@ -263,7 +202,7 @@ def _watch_camera(
     config: Config,
     learnt: Learnt,
     camera: str,
-    looks: Sequence[_Look],
+    looks: Sequence[Look],
     report: Report,
 ) -> None:
     from besana.learning.watch_reference import reference_of, seen_since
@@ -273,9 +212,9 @@ def _watch_camera(
     start_at, end_at = looks[0].start_at, looks[-1].end_at
     seen, read = seen_since(workspace, learnt, camera, start_at, end_at)
     there = count_samples(workspace.catalog, camera, start_at, end_at)
-    report.count_in(max(there, read))
-    report.count_out(read)
-    report.drop("no_prediction", max(there - read, 0))
+    report.count_in(max(there, read.collected) + read.served)
+    report.count_out(read.collected + read.served)
+    report.drop("no_prediction", max(there - read.collected, 0))
     reference = reference_of(workspace, learnt, camera)
     ruler = learnt.ruler(camera)
     for one in looks:
@@ -287,7 +226,7 @@ def _watch_camera(
 def _findings(
     reference: Reference | None, window: Any, ruler: Any, config: Config
 ) -> list[Finding]:
-    from besana.learning.watch import CAMERA, UNKNOWN_CAMERA, Finding, Terms, look
+    from besana.learning.watch import CAMERA, FRAMES, UNKNOWN_CAMERA, Finding, Terms, look
 
     if reference is None:
         samples = window.streams[CAMERA].said.samples if CAMERA in window.streams else 0
@@ -299,7 +238,8 @@ def _findings(
         config.max_drop_share,
         reference.days,
     )
-    return list(look(reference.seen, window, ruler, terms))
+    nothing = Finding(CAMERA, FRAMES, 0, 0.0, 1.0, state="unknown")
+    return list(look(reference.seen, window, ruler, terms)) or [nothing]
 
 
 def _tell(workspace: Workspace, config: Config, version: Version, report: Report) -> None:

@@ -18,6 +18,7 @@ from besana.web.evaluation_page import sample_pictures
 from besana.workspace import Pictures, Plot, Section, Table, Text
 
 if TYPE_CHECKING:
+    from besana.learning.watch_due import Camera
     from besana.workspace import Workspace
 
 _DAYS_DRAWN = 60
@@ -57,7 +58,12 @@ def monitor_sections(
         yield Text("Nothing to compare yet", _NOTHING)
         return
     changed = [row for row in rows if row.state == "drift"]
-    yield _changes(changed)
+    told = {row.camera for row in rows if row.state != "unknown"}
+    unknown = [row for row in rows if row.camera not in told]
+    if told:
+        yield _changes(changed, sure=not unknown)
+    if unknown:
+        yield _unknown(unknown)
     yield _cameras(rows)
     for camera in sorted({row.camera for row in rows})[:_MOST_CAMERAS_DRAWN]:
         yield from _timelines(workspace, model, version, camera)
@@ -70,9 +76,54 @@ _NOTHING = (
 )
 
 
-def _changes(changed: Sequence[Any]) -> Section:
+def waiting_section(cameras: Sequence[Camera]) -> Table:
+    """Say of cameras that were not looked at when they will be.
+
+    Args:
+        cameras: Those without a look that is due.
+    """
+    rows = [
+        (
+            camera.name,
+            None if camera.last_at is None else camera.last_at.isoformat(timespec="seconds"),
+            None if camera.next_at is None else camera.next_at.isoformat(timespec="minutes"),
+        )
+        for camera in cameras
+    ]
+    return Table(
+        "Not looked at this time",
+        ("camera", "last_frame", "next_look"),
+        rows,
+        "A look is taken when a frame after its end has come. Frames without a capture time are"
+        " not looked at.",
+    )
+
+
+def _unknown(rows: Sequence[Any]) -> Table:
+    """List the cameras of which the last look could say nothing, and why."""
+    samples = dict.fromkeys(sorted({row.camera for row in rows}), 0)
+    until = {row.camera: row.window_end for row in rows}
+    for row in rows:
+        samples[row.camera] = max(samples[row.camera], row.samples)
+    return Table(
+        "Nothing can be said of these cameras",
+        ("camera", "until", "reason"),
+        [
+            (name, until[name].isoformat(timespec="minutes"), _TOO_SHORT if count else _NO_FRAME)
+            for name, count in samples.items()
+        ],
+    )
+
+
+_ALL_USUAL = "All cameras show what the model was trained on."
+_OTHERS_USUAL = "The other cameras show what the model was trained on."
+_NO_FRAME = "No frame came in these hours"
+_TOO_SHORT = "The dataset has too few days and hours of this camera"
+
+
+def _changes(changed: Sequence[Any], *, sure: bool) -> Section:
     if not changed:
-        return Text("No change", "All cameras show what the model was trained on.")
+        return Text("No change", _ALL_USUAL if sure else _OTHERS_USUAL)
     rows = [
         (
             row.camera,
