@@ -54,6 +54,10 @@ class Place:
         return f"arn:aws:s3:::{self.bucket}"
 
 
+class NotOfferedError(StorageError):
+    """A server that speaks S3 has no such rule."""
+
+
 def place_of(store: str) -> Place:
     """Read bucket and prefix from `store`.
 
@@ -252,6 +256,8 @@ def _read(ask: Callable[..., Mapping[str, Any]], name: Mapping[str, str], key: s
             return None
         if code.endswith("NotFoundError"):
             return None
+        if code in ("NotImplemented", "MethodNotAllowed"):
+            raise NotOfferedError(f"{name['Bucket']}: this server has no such rule.") from None
         raise StorageError(
             f"{name['Bucket']}: {error}", "Check name, credentials, rights."
         ) from None

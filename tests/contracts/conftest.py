@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from production_server import PROGRAM, find_program, serve
 
 from besana.catalog import Catalog
 from besana.storage import Storage, open_storage
@@ -46,12 +47,37 @@ def s3_bucket() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(scope="session")
+def production_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What a client has to know of a production S3 server that lives as long as the tests."""
+    program = find_program()
+    if program is None:
+        pytest.skip(f"needs a Go compiler: go install {PROGRAM}")
+    with serve(program, tmp_path_factory.mktemp("versity")) as settings:
+        yield settings
+
+
+@pytest.fixture
+def production_bucket(production_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty bucket on a production S3 server, which the environment then names."""
+    import boto3
+
+    for name, value in production_settings.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    name = f"farm-{uuid.uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["folder", "bucket", pytest.param("production", marks=pytest.mark.slow)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """An empty storage of each kind."""
     if request.param == "folder":
         return open_storage(tmp_path / "store")
-    return open_storage(f"{request.getfixturevalue('s3_bucket')}/{uuid.uuid4().hex}")
+    kind = "s3_bucket" if request.param == "bucket" else "production_bucket"
+    return open_storage(f"{request.getfixturevalue(kind)}/{uuid.uuid4().hex}")
 
 
 def _postgresql_programs() -> Path | None:

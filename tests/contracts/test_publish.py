@@ -17,10 +17,12 @@ from deltalake import DeltaTable
 
 import besana
 from besana.catalog import Catalog, frames, labels, samples
+from besana.catalog_web import create_tables, undone_labels
 from besana.commands import publish
 from besana.errors import CorruptDataError, StorageError
 from besana.lake import publish as publish_table
 from besana.lake import published_tables
+from besana.web.saving import Saver, Saying
 
 NOW = dt.datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=dt.UTC)
 
@@ -134,6 +136,24 @@ def test_a_label_that_is_outvoted_changes_the_current_ones(farm):
     assert (change.inserted, change.updated, change.deleted) == (0, 1, 0)
     query = "SELECT class_name, votes FROM lake WHERE frame_id LIKE '%00003'"
     assert ask(farm, "current_labels", query) == [("up", 2)]
+
+
+def test_a_label_that_was_taken_back_leaves_the_lake(farm):
+    """Undoing moves the event to undone_labels, which is not published (decision 0902)."""
+    create_tables(farm.catalog)
+    saver = Saver(farm.catalog)
+    saying = Saying("key00001", "barn-1/00030", "bed-1", {"up": True}, "")
+    saver.label("ana", [saying]).result()
+    first = run(farm)
+    assert (first["labels"].rows, first["current_labels"].rows) == (21, 21)
+    saver.undo("ana", "key00001").result()
+    change = run(farm)
+    saver.close()
+    for name in ("labels", "current_labels"):
+        assert (change[name].inserted, change[name].updated, change[name].deleted) == (0, 0, 1)
+        assert ask(farm, name, "SELECT count(*) FROM lake WHERE class_name = 'up'") == [(0,)]
+    assert farm.catalog.count(sa.select(undone_labels)) == 1
+    assert not (farm.path / "lake" / "undone_labels").exists()
 
 
 def test_a_lake_that_somebody_changed_is_brought_back(farm):

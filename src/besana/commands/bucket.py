@@ -6,6 +6,7 @@ Writes: bucket/*.json; with --apply: the bucket's settings; with upload: the buc
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from typing import Literal
@@ -13,7 +14,7 @@ from typing import Literal
 from pydantic import Field
 
 from besana.bucket_probes import Finding, probe_service, probe_storage
-from besana.bucket_rules import documents, place_of, rules
+from besana.bucket_rules import NotOfferedError, Rule, documents, place_of, rules
 from besana.config import Settings
 from besana.errors import BesanaError, ConfigError
 from besana.progress import track_bytes
@@ -79,11 +80,18 @@ def _init(workspace: Workspace, config: Config, store: str) -> list[Finding]:
         say("Set them with --apply, or hand them to whoever owns the account.")
         return []
     for rule in rules(place):
-        if not rule.holds():
-            rule.apply()
-    return _shown(
-        Finding(rule.title, rule.holds(), "It was set, but is not so.") for rule in rules(place)
-    )
+        with contextlib.suppress(NotOfferedError):
+            if not rule.holds():
+                rule.apply()
+    return _shown(_judged(rule, "It was set, but is not so.") for rule in rules(place))
+
+
+def _judged(rule: Rule, advice: str) -> Finding:
+    try:
+        holds = rule.holds()
+    except NotOfferedError:
+        return Finding(rule.title, False, "This server has no such rule; see to it by other means.")
+    return Finding(rule.title, holds, "" if holds else advice)
 
 
 def _check(_workspace: Workspace, _config: Config, store: str) -> list[Finding]:
@@ -95,10 +103,7 @@ def _findings(store: str) -> Iterator[Finding]:
         place = place_of(store)
         yield from probe_service(place)
         for rule in rules(place):
-            holds = rule.holds()
-            yield Finding(
-                rule.title, holds, "" if holds else "Run: besana bucket init FARM --apply"
-            )
+            yield _judged(rule, "Run: besana bucket init FARM --apply")
     yield from probe_storage(open_storage(store))
 
 
