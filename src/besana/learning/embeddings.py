@@ -102,6 +102,35 @@ class Embeddings:
                 missing &= ~hit
         return found
 
+    def nearest(self, vector: NDArray[np.float32], count: int) -> list[tuple[str, str, int, float]]:
+        """Find the samples whose vectors point most nearly the same way, by looking at all.
+
+        One block is in memory at a time. A sample that was embedded twice may come twice.
+
+        Args:
+            vector: (features,).
+            count: How many at most.
+
+        Returns:
+            Frame, region, key and cosine, the most alike first.
+        """
+        wanted = vector / max(float(np.linalg.norm(vector)), 1e-12)
+        best: list[tuple[str, str, int, float]] = []
+        for number in range(len(self._rows)):
+            flat = self._read(number, ["vector"])["vector"].combine_chunks().flatten()
+            rows = flat.to_numpy(zero_copy_only=False).reshape(-1, self.features)
+            rows = rows.astype(np.float32)
+            lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(min=1e-12)
+            cosine = np.nan_to_num(rows @ wanted / lengths, nan=-1.0)
+            top = np.argsort(-cosine, kind="stable")[:count]
+            top = top[cosine[top] > (best[-1][3] if len(best) == count else -np.inf)]
+            if len(top):
+                names = self._read(number, ["frame_id", "region", "key"]).take(top).to_pylist()
+                found = zip(names, cosine[top].tolist(), strict=True)
+                best += [(row["frame_id"], row["region"], row["key"], sure) for row, sure in found]
+                best = sorted(best, key=lambda each: -each[3])[:count]
+        return best
+
     def add(self, identities: Sequence[dict[str, Any]], keys: Keys, vectors: Vectors) -> None:
         """Write one more block, durable on return.
 

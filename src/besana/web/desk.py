@@ -23,6 +23,7 @@ from besana.web.passwords import Patience
 from besana.web.people import FILE, People
 from besana.web.pictures import PictureMaker
 from besana.web.saving import Saver, Saying
+from besana.web.surveys import Surveys
 from besana.workspace import Workspace
 
 _LOG = logging.getLogger("besana.web")
@@ -58,6 +59,7 @@ class Desk:
         self.classes = ClassBook(workspace, workspace.path / FILE)
         self.pictures = PictureMaker()
         self.saver = Saver(workspace.catalog)
+        self.surveys = Surveys(workspace, self.is_multi)
         self._deck: Deck | None = None
         self._since: list[tuple[Sample, str, int, bool]] | None = None
         self._counted: dict[str, int] = {}
@@ -68,6 +70,7 @@ class Desk:
     def close(self) -> None:
         """Save what waits and end the children."""
         self.saver.close()
+        self.surveys.close()
         self.pictures.close()
         self.people.close()
         self.classes.close()

@@ -49,7 +49,7 @@ class _Spanish(Mapping[str, str]):
 
 SPANISH: Mapping[str, str] = _Spanish()
 """Every English phrase of a page, and every key of a report, in Spanish; those that only the
-server's pages show lie in `spanish_site.toml`."""
+server's pages show lie in `spanish_site.toml` and `spanish_rooms.toml`."""
 
 
 def text(phrase: str, language: str) -> str:
@@ -162,6 +162,7 @@ def _tables() -> dict[str, dict[str, str]]:
     """Read the phrases: `spanish` by phrase or key, names of `stages`, `english` by key."""
     tables = _read("spanish.toml")
     parts = [*tables["spanish"].values(), *_read("spanish_site.toml")["spanish"].values()]
+    parts += _read("spanish_rooms.toml")["spanish"].values()
     spanish = {phrase: words for part in parts for phrase, words in part.items()}
     return {"spanish": spanish, "stages": tables["stages"], "english": tables["english"]}
 

@@ -29,6 +29,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "review": ("reviewer", "Review"),
     "team": ("reviewer", "Team"),
     "classes": ("labeller", "Classes"),
+    "data": ("viewer", "Data"),
     "people": ("admin", "People"),
 }
 TITLES = {
@@ -40,6 +41,8 @@ TITLES = {
     "Team": "Equipo",
     "Spot checks": "Comprobaciones",
     "Classes": "Clases",
+    "Data": "Datos",
+    "Picture": "Imagen",
     "People": "Personas",
     "Sign in": "Entrar",
     "Begin": "Empezar",
@@ -70,6 +73,8 @@ class PageRoutes:
             Route(Access("GET", "/review", "reviewer"), self.review),
             Route(Access("GET", "/team", "reviewer"), self.team),
             Route(Access("GET", "/classes", "labeller"), self.classes),
+            Route(Access("GET", "/data", "viewer"), self.data),
+            Route(Access("GET", "/data/picture", "viewer"), self.picture),
             Route(Access("GET", "/people", "admin"), self.people),
             Route(Access("GET", "/sign-in", "public"), self.sign_in),
             Route(Access("GET", "/start", "public"), self.start),
@@ -161,6 +166,14 @@ class PageRoutes:
     def classes(self, request: Request) -> Response:
         """Show the classes and what is known of them."""
         return self.page(request, "classes", "Classes")
+
+    def data(self, request: Request) -> Response:
+        """Show pictures by filters."""
+        return self.page(request, "data", "Data")
+
+    def picture(self, request: Request) -> Response:
+        """Show everything about one picture."""
+        return self.page(request, "data", "Picture", template="picture", script="picture")
 
     def people(self, request: Request) -> Response:
         """Show who may what."""

@@ -8,6 +8,7 @@ from besana.web.desk import Desk
 from besana.web.gate import Gate
 from besana.web.routes_account import AccountRoutes
 from besana.web.routes_classes import ClassRoutes
+from besana.web.routes_data import DataRoutes
 from besana.web.routes_label import LabelRoutes
 from besana.web.routes_many import ManyRoutes
 from besana.web.routes_pages import PageRoutes
@@ -25,6 +26,7 @@ def site_routes(desk: Desk, account: AccountRoutes, pages: PageRoutes) -> Sequen
         TeamRoutes(desk),
         ClassRoutes(desk),
         PictureRoutes(desk),
+        DataRoutes(desk),
         pages,
     )
     return [route for room in rooms for route in room.routes()]
