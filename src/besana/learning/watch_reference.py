@@ -118,12 +118,16 @@ def _frames_of(
     *,
     days: bool,
 ) -> Blocks:
-    """Add up all frames of the days that the dataset has samples of."""
+    """Add up all frames of the days that the dataset has samples of.
+
+    What came after its last sample will be judged, so it only counts as frames of that day.
+    """
     first, last = (
         dt.datetime.fromtimestamp(int(value), dt.UTC) for value in (at_s.min(), at_s.max())
     )
     day = dt.timedelta(days=1)
     frames = read_frames(workspace.catalog, camera, first - day, last + day)
+    frames.figures[frames.at_s > at_s.max(), :-1] = np.nan
     own = local_seconds(frames.at_s, zone)
     chosen = np.isin(own // 86_400, local // 86_400)
     own = own[chosen]

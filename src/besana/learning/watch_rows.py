@@ -24,6 +24,7 @@ FRAME_SIGNALS: Mapping[str, tuple[float, str]] = {
     "brightness": (12.0, "both"),
     "log_contrast": (0.15, "both"),
     "log_sharpness": (0.25, "both"),
+    "ir_share": (0.15, "both"),
     "shift_share": (0.012, "above"),
     "change_bits": (2.0, "below"),
     "unusable_share": (0.1, "above"),
@@ -77,7 +78,7 @@ def frames_of(at_s: list[int], rows: list[tuple[float, ...]], hashes: list[int |
 
 _MEASURED = (
     *("brightness", "contrast", "sharpness", "shift_x_px", "shift_y_px", "width_px"),
-    "perceptual_hash",
+    *("light", "perceptual_hash"),
 )
 
 
@@ -94,7 +95,7 @@ def figures_of(
     nan = float("nan")
     unusable = nan if blocked is None else float(blocked)
     if measured["brightness"] is None:
-        return nan, nan, nan, nan, nan, unusable, stands_for
+        return *[nan] * 6, unusable, stands_for
     shift, x, y = nan, measured.get("shift_x_px"), measured.get("shift_y_px")
     if x is not None and y is not None:
         shift = float(np.hypot(x, y)) / max(measured["width_px"], 1)
@@ -102,6 +103,7 @@ def figures_of(
         measured["brightness"],
         float(np.log1p(measured["contrast"])),
         float(np.log1p(measured["sharpness"])),
+        float(measured["light"] == "ir"),
         shift,
         nan,
         unusable,

@@ -29,6 +29,7 @@ _CAUSES: Mapping[str, tuple[str, str]] = {
     "brightness": ("Less light: a lamp, the lens cover, the season", "More light or glare"),
     "log_contrast": ("Fog, dust or dirt on the lens", "Other light"),
     "log_sharpness": ("Blurred: dirt, condensation, focus", "Noise, rain, or another lens"),
+    "ir_share": ("Fewer infrared pictures", "More infrared pictures: no lamp, or a stuck filter"),
     "shift_share": ("", "The camera was moved"),
     "change_bits": ("The picture is frozen", ""),
     "unusable_share": ("", "More frames cannot be used"),
