@@ -71,7 +71,7 @@ class Config(Settings):
         default=2.0, ge=0, le=1000, description="How long a picture waits for others."
     )
     queue: int = Field(
-        default=0, ge=0, description="Pictures that may wait; 0: twice the batch. Others get 429."
+        default=0, ge=0, description="Pictures that may wait; 0: one batch. Others get 429."
     )
     deadline_s: float = Field(
         default=5.0, gt=0, description="Seconds after which nobody wants the answer."
@@ -204,7 +204,7 @@ def _serving(config: Config) -> Serving:
         threads=config.threads or cores,
         batch_size=config.batch_size,
         wait_s=config.wait_ms / 1000,
-        most_waiting=config.queue or 2 * config.batch_size,
+        most_waiting=config.queue or config.batch_size,
     )
     return Serving(
         running=running,

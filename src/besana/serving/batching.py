@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from besana.models.onnx_model import OnnxModel
 from besana.serving.errors import DrainingError, OverloadedError, TooLateError
+from besana.serving.priority import step_back
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,7 @@ class Batcher:
         self._thread.join()
 
     def _work(self) -> None:
+        step_back()
         while batch := self._gather():
             started = time.monotonic()
             in_time = [job for job in batch if job.deadline > started]

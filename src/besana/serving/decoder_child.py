@@ -8,6 +8,7 @@ import sys
 from multiprocessing.connection import Connection
 
 from besana.serving.decoders import decode_guarded
+from besana.serving.priority import step_back
 
 
 def main() -> None:
@@ -15,6 +16,7 @@ def main() -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    step_back()
     # Ctrl-C reaches the whole group; the server decides when its children end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection = Connection(int(sys.argv[1]))

@@ -29,6 +29,9 @@ class Figures:
             return Counter(f"besana_{name}", text, labels, registry=self.registry)
 
         self.requests = counter("requests", "Requests by route and status.", "route", "status")
+        self.turned_away = counter(
+            "turned_away_requests", "Requests refused unread because too many were under way."
+        )
         self.pictures = counter(
             "pictures", "Pictures judged by version and role.", "version", "role"
         )

@@ -7,11 +7,13 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from besana.errors import BesanaError, CorruptDataError, NotReadyError
 from besana.models.onnx_model import OnnxModel, Precision, load_export
 from besana.serving.batching import Batcher
+from besana.serving.priority import made_behind
 from besana.serving.shares import Shares, chosen
 from besana.storage import Storage
 
@@ -214,11 +216,14 @@ class Fleet:
 
     def _load(self, source: Source) -> Loaded:
         running = self._running
-        model = load_export(
-            source.folder,
-            precision=running.precision,
-            threads=running.threads,
-            sha256=source.sha256,
+        model = made_behind(
+            partial(
+                load_export,
+                source.folder,
+                precision=running.precision,
+                threads=running.threads,
+                sha256=source.sha256,
+            )
         )
         batcher = Batcher(
             model,

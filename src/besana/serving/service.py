@@ -98,8 +98,7 @@ class Service:
         self.figures = Figures()
         self.fleet = Fleet(lineups, serving.running, self._note_refused)
         self._show_versions()
-        running = serving.running
-        most = running.most_waiting + running.batch_size + serving.most_pictures
+        most = self.most_admitted + serving.most_pictures
         self._decoders = Decoders(serving.decoders, most)
         self._rows = RowWriter(catalog, self._note_lost) if catalog is not None else None
         self._random = random.Random()
@@ -124,6 +123,17 @@ class Service:
         allowed = self.serving.deadline_s
         return time.monotonic() + min(allowed, allowed if seconds is None else max(0.0, seconds))
 
+    @property
+    def most_admitted(self) -> int:
+        """Pictures that may be under way: a batch that runs, and those that may wait."""
+        running = self.serving.running
+        return running.most_waiting + running.batch_size
+
+    @property
+    def full(self) -> bool:
+        """Whether as many pictures are under way as may be."""
+        return self._admitted >= self.most_admitted
+
     @contextlib.contextmanager
     def admitted(self, pictures: int) -> Any:
         """Take up a request, or refuse it at once.
@@ -136,10 +146,8 @@ class Service:
             raise refusal(
                 "too_many", f"{pictures} pictures, {self.serving.most_pictures} a request"
             )
-        running = self.serving.running
-        most = running.most_waiting + running.batch_size
         with self._lock:
-            if self._admitted and self._admitted + pictures > most:
+            if self._admitted and self._admitted + pictures > self.most_admitted:
                 retry_s = self.fleet.champion.batcher.retry_s()
                 raise OverloadedError(f"{self._admitted} pictures are under way.", retry_s)
             self._admitted += pictures

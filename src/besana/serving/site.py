@@ -28,9 +28,15 @@ LOG = logging.getLogger("besana.serving")
 
 # More than may ever be under way: `Door` refuses earlier, at less cost.
 _RUNNING, _WAITING, _WAIT_S = 1024, 256, 1.0
-_BUSY = (429, "overloaded", "Too many requests are under way.")
-# Refused bodies up to this size are read and forgotten, so that the connection can stay.
-_SMALL_BYTES = 1 << 18
+_BUSY = b'{"error": "overloaded", "problem": "Too many requests are under way."}'
+_BUSY_HEADERS = [
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(_BUSY)),
+    (b"retry-after", b"1"),
+    (b"cache-control", b"no-store"),
+]
+# Refused bodies up to this size may come and are forgotten, so that the connection can stay.
+_SMALL_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -78,8 +84,7 @@ def build_service(service: Service, site: Site, hosts: Iterable[str]) -> App:
         identify=identify_by(site.token),
         limits=GateLimits(_RUNNING, _WAITING, _WAIT_S),
     )
-    running = service.serving.running
-    app: App = Door(gate, running.most_waiting + running.batch_size)
+    app: App = Door(gate, service)
     return AnyHost(app, min(hosts)) if site.any_host else app
 
 
@@ -100,17 +105,17 @@ def identify_by(token: str) -> Identify:
 
 @dataclass
 class Door:
-    """Refuse requests beyond a number before anything of them is looked at.
+    """Refuse requests beyond what may be under way before anything of them is read.
 
     Under overload refusing has to cost next to nothing, or it is what the machine does.
 
     Args:
         app: The gate.
-        most: POST requests under way.
+        service: Knows how much is under way.
     """
 
     app: App
-    most: int
+    service: Service
     inside: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,8 +123,9 @@ class Door:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        if self.inside >= self.most:
-            await _refuse(scope, receive, send)
+        if self.inside >= self.service.most_admitted or self.service.full:
+            self.service.figures.turned_away.inc()
+            await _refuse(scope, send)
             return
         self.inside += 1
         try:
@@ -128,23 +134,13 @@ class Door:
             self.inside -= 1
 
 
-async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    status, error, problem = _BUSY
-    body = json.dumps({"error": error, "problem": problem}).encode()
-    length = dict(scope["headers"]).get(b"content-length", b"")
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", b"1"),
-        (b"cache-control", b"no-store"),
-    ]
-    if length.isdigit() and int(length) <= _SMALL_BYTES:
-        while (await receive()).get("more_body", False):
-            pass
-    else:
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def _refuse(scope: Scope, send: Send) -> None:
+    """Answer at once; what is still coming of the body is thrown away as it comes."""
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    small = length.isdigit() and int(length) <= _SMALL_BYTES
+    headers = _BUSY_HEADERS if small else [*_BUSY_HEADERS, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 429, "headers": headers})
+    await send({"type": "http.response.body", "body": _BUSY})
 
 
 @dataclass
