@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -160,7 +160,11 @@ class PriceBook(Settings):
     def dated(self) -> Iterator[tuple[str, Dated]]:
         """List every entry by table and name, as `clouds.aws`."""
         yield "energy", self.energy
-        tables = {"clouds": self.clouds, "machines": self.machines, "serving": self.serving}
+        tables: dict[str, Mapping[str, Dated]] = {
+            "clouds": self.clouds,
+            "machines": self.machines,
+            "serving": self.serving,
+        }
         for title, table in tables.items():
             yield from ((f"{title}.{name}", entry) for name, entry in table.items())
 

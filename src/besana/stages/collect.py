@@ -1,6 +1,6 @@
 """Take images from folders into the workspace.
 
-Reads: folders or buckets of pictures, a CSV of metadata
+Reads: folders or buckets of pictures, remotes of rclone, a CSV of metadata
 Writes: frames, issues, labels
 """
 
@@ -21,7 +21,14 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from besana import catalog as tables
-from besana.buckets import find_in_bucket, is_bucket, list_bucket, read_found, read_listing
+from besana.buckets import (
+    Entry,
+    find_in_bucket,
+    is_bucket,
+    list_bucket,
+    read_found,
+    read_listing,
+)
 from besana.catalog import Catalog, insert
 from besana.config import Settings
 from besana.engines import Engine
@@ -48,6 +55,7 @@ from besana.images.regions import WHOLE
 from besana.labels.events import Event, event_row
 from besana.labels.metadata import MetadataTable, open_metadata
 from besana.progress import track
+from besana.rclone import copied, is_remote, list_remote
 from besana.sources import read_sources
 from besana.storage import Storage
 from besana.web.report_page import open_report
@@ -67,8 +75,8 @@ class Config(Settings):
 
     source: list[str] = Field(
         default=[],
-        description="Folders or buckets (s3://bucket/prefix) to collect from, relative ones from"
-        " here or the workspace.",
+        description="Folders, buckets (s3://bucket/prefix) or rclone:REMOTE:path to collect from,"
+        " relative ones from here or the workspace.",
     )
     listing: str = Field(
         default="",
@@ -158,7 +166,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     """
     config = config or workspace.settings("collect", Config)
     engine = engine or workspace.open_engine()
-    sources = read_sources(workspace, config.source)
+    sources = read_sources(workspace, config.source, in_place=config.in_place)
     reading = Reading(
         limits=Limits(file_bytes=config.max_file_bytes, pixels=config.max_pixels),
         settle_s=config.settle_s,
@@ -199,8 +207,8 @@ def collect_partition(
         annotator: Whose word the classes of the frames are.
     """
     summary = Summary()
-    with ThreadPoolExecutor(_READERS) as readers:
-        for read in readers.map(functools.partial(_read_and_keep, frames, reading), frames_to_read):
+    with copied(frames_to_read, reading) as here, ThreadPoolExecutor(_READERS) as readers:
+        for read in readers.map(functools.partial(_read_and_keep, frames, here), frames_to_read):
             if isinstance(read, str):
                 summary.dropped[read] += 1
             else:
@@ -293,14 +301,19 @@ class _Walk:
 
     def _items(self, source: Source) -> Iterator[FoundFrame | Passed]:
         root, layout = source.root, self._config.layout
-        if is_bucket(root):
-            listing, kept = self._config.listing, self._workspace.temporary
-            entries = read_listing(root, listing) if listing else list_bucket(root, kept)
+        if is_bucket(root) or is_remote(root):
+            entries = self._entries(root)
             self.layouts[root] = "classes" if layout == "classes" else "folder"
             return find_in_bucket(root, next(iter(source.bands)), layout, entries)
         layout = detect_layout(source, self._workspace.cameras) if layout == "auto" else layout
         self.layouts[root] = layout
         return find_frames(source, layout)
+
+    def _entries(self, root: str) -> Iterator[Entry]:
+        listing, kept = self._config.listing, self._workspace.temporary
+        if is_remote(root):
+            return list_remote(root, kept)
+        return read_listing(root, listing) if listing else list_bucket(root, kept)
 
     def _found(self, source: Source) -> Iterator[FoundFrame]:
         for item in self._items(source):
