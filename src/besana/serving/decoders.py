@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
+import json
 import queue
-import socket
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import connection as mp
-from typing import Any
+from typing import Any, Self
 
-from besana.errors import BesanaError, CorruptDataError
+import numpy as np
+
+from besana.engines.child import Child
+from besana.errors import CorruptDataError
 from besana.images.camera import Camera
 from besana.images.guard import Bounds, attempt, guarded
 from besana.images.header import refusal
 from besana.serving.errors import OverloadedError, TooLateError
 from besana.serving.pictures import Prepared, Wanted, prepare
-
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,40 @@ class DecodeJob:
     bounds: Bounds
     with_quality: bool
 
+    def parts(self) -> list[bytes]:
+        """Write the job as bytes, for the child."""
+        about = {
+            "bands": list(self.files),
+            "camera": self.camera.model_dump_json(),
+            "wanted": vars(self.wanted),
+            "bounds": self.bounds.model_dump(),
+            "with_quality": self.with_quality,
+        }
+        return [json.dumps(about).encode(), *self.files.values()]
 
-def decode_guarded(job: DecodeJob) -> Prepared | CorruptDataError:
-    """Do a job within its bounds; runs in a child process."""
+    @classmethod
+    def of(cls, parts: Sequence[bytes]) -> Self:
+        """Read what `parts` wrote."""
+        about = json.loads(parts[0])
+        return cls(
+            dict(zip(about["bands"], parts[1:], strict=True)),
+            Camera.model_validate_json(about["camera"]),
+            Wanted(**about["wanted"]),
+            Bounds(**about["bounds"]),
+            about["with_quality"],
+        )
+
+
+def decode(parts: Sequence[bytes]) -> bytes:
+    """Do a job within its bounds; runs in a child process.
+
+    Returns:
+        A line of JSON; then the pixels, if there are any.
+    """
+    job = DecodeJob.of(parts)
     with guarded(job.bounds) as start:
         start()
-        return attempt(
+        made = attempt(
             partial(
                 prepare,
                 job.files,
@@ -60,6 +84,30 @@ def decode_guarded(job: DecodeJob) -> Prepared | CorruptDataError:
                 with_quality=job.with_quality,
             )
         )
+    if isinstance(made, CorruptDataError):
+        return _line({"refused": [made.problem, made.hint, made.reason]})
+    about = {"regions": made.regions, "shape": made.images.shape, "quality": made.quality}
+    return _line(about) + made.images.tobytes()
+
+
+def _line(about: dict[str, Any]) -> bytes:
+    return json.dumps(about).encode() + b"\n"
+
+
+def _read(answer: bytes | None) -> Prepared:
+    """Read what a child answered.
+
+    Raises:
+        CorruptDataError: If it refused the frame, or died of it.
+    """
+    if answer is None:
+        raise refusal("decoder_died", "a picture whose decoding ended its process")
+    line, _, pixels = answer.partition(b"\n")
+    about = json.loads(line)
+    if "refused" in about:
+        raise CorruptDataError(*about["refused"])
+    images = np.frombuffer(pixels, np.uint8).reshape(about["shape"])
+    return Prepared(about["regions"], images, about["quality"])
 
 
 class Decoders:
@@ -73,7 +121,7 @@ class Decoders:
     def __init__(self, children: int, most_waiting: int) -> None:
         self._jobs: queue.Queue[tuple[DecodeJob, float, Future[Prepared]] | None]
         self._jobs = queue.Queue(most_waiting)
-        self._children = [_Child() for _ in range(children)]
+        self._children = [Child("besana.serving.decoder_child") for _ in range(children)]
         self._threads = [
             threading.Thread(target=self._work, args=(child,), name="decoder", daemon=True)
             for child in self._children
@@ -108,60 +156,15 @@ class Decoders:
         for child in self._children:
             child.close()
 
-    def _work(self, child: _Child) -> None:
+    def _work(self, child: Child) -> None:
         while (item := self._jobs.get()) is not None:
             job, deadline, answer = item
             if time.monotonic() > deadline:
                 answer.set_exception(TooLateError("It waited longer than it may."))
                 continue
             try:
-                outcome = child.ask(job, job.bounds.decode_wall_s + 5.0)
+                made = _read(child.ask(job.parts(), job.bounds.decode_wall_s + 5.0))
             except Exception as error:  # noqa: BLE001  # whoever waits hears of it
                 answer.set_exception(error)
-                continue
-            if isinstance(outcome, Prepared):
-                answer.set_result(outcome)
             else:
-                answer.set_exception(outcome)
-
-
-class _Child:
-    """One child process, started when first needed and again after its death."""
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: mp.Connection | None = None
-
-    def ask(self, job: DecodeJob, wall_s: float) -> Prepared | BesanaError:
-        connection = self._connection or self._start()
-        try:
-            connection.send(job)
-            if connection.poll(wall_s):
-                return connection.recv()  # type: ignore[no-any-return]  # what the child sends
-        except (EOFError, OSError):
-            pass
-        self.close()
-        return refusal("decoder_died", "a picture whose decoding ended its process")
-
-    def _start(self) -> mp.Connection:
-        ours, theirs = socket.socketpair()
-        environment: dict[str, Any] = {**dict.fromkeys(_THREADS, "1"), **os.environ}
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "besana.serving.decoder_child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment,
-            )
-        self._connection = mp.Connection(ours.detach())
-        return self._connection
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        if self._process is not None:
-            with contextlib.suppress(OSError):
-                self._process.kill()
-            self._process.wait()
-        self._process = self._connection = None
+                answer.set_result(made)

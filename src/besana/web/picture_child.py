@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
-import resource
-import signal
-import sys
 from collections.abc import Sequence
 from functools import lru_cache, partial
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from besana.engines.child import answer_parent
 from besana.images.camera import Camera
 from besana.images.cut import Cutter
 from besana.images.decode import decode
@@ -26,8 +21,6 @@ from besana.images.look import open_frame
 from besana.images.quality import shrink
 
 _QUALITY = 88
-# From <linux/prctl.h> and <linux/sched.h>.
-_NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
 _BOUNDS = Bounds(decode_memory_bytes=512_000_000, decode_cpu_s=10, decode_wall_s=15)
 # A sample may be smaller than a frame may.
 _SAMPLE_LIMITS = Limits(side_px=1, aspect=2.0**20, allow_missing_eoi=True)
@@ -35,37 +28,15 @@ _SAMPLE_LIMITS = Limits(side_px=1, aspect=2.0**20, allow_missing_eoi=True)
 
 def main() -> None:
     """Answer requests on the socket whose descriptor the command line names."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = Connection(int(sys.argv[1]))
-    _give_up_rights()
-    with contextlib.suppress(EOFError, OSError):
-        while True:
-            request = json.loads(connection.recv_bytes())
-            files = [connection.recv_bytes() for _ in range(request["files"])]
-            connection.send_bytes(_answer(request, files))
+    answer_parent(_answer)
 
 
-def _give_up_rights() -> None:
-    """Leave the network and the way to more rights, where the kernel lets a process do so.
-
-    What is loaded later (codecs) comes from files that are readable already.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    if libc.unshare(_NEW_NETWORK) != 0:
-        libc.unshare(_NEW_USER | _NEW_NETWORK)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
-
-
-def _answer(request: dict[str, Any], files: Sequence[bytes]) -> bytes:
+def _answer(parts: list[bytes]) -> bytes:
     """Make one picture; `+` and its bytes, or `!` and why not."""
+    request, *files = parts
     with guarded(_BOUNDS) as start:
         start()
-        made = attempt(partial(_make, request, files))
+        made = attempt(partial(_make, json.loads(request), files))
     return b"+" + made if isinstance(made, bytes) else b"!" + str(made).encode()
 
 
