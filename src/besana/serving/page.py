@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _FILES = {
     "page.css": "text/css",
     "web.css": "text/css",
+    "rooms.css": "text/css",
     "web.js": "text/javascript",
     "drop.js": "text/javascript",
     "mark.svg": "image/svg+xml",
