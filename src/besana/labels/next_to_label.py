@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Place = TypeVar("Place", int, NDArray[np.int32])
 
 
 def draw(count: int, share: float, seed: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -47,8 +50,17 @@ def deal(
     first = rank % people
     if people < 2:
         return np.asarray(first == person)
-    second = (first + 1 + (rank // people) % (people - 1)) % people
-    return np.asarray((first == person) | ((needed > 1) & (second == person)))
+    return np.asarray((first == person) | ((needed > 1) & (second_of(rank, people) == person)))
+
+
+def second_of(place: Place, people: int) -> Place:
+    """Tell who is the second to see samples that two people see.
+
+    Args:
+        place: Drawn places, from `draw`; or one of them.
+        people: How many there are, 2 at least.
+    """
+    return (place % people + 1 + (place // people) % (people - 1)) % people
 
 
 def uncertainty(probability: Floats) -> Floats:

@@ -7,8 +7,6 @@ catalog; nothing of it is worth a backup.
 
 from __future__ import annotations
 
-import sqlite3
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,10 +20,8 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.catalog_web import skips
-from besana.labels.next_to_label import deal, draw
-
-Sample = tuple[str, str]
-"""Frame id and region."""
+from besana.labels.next_to_label import deal, draw, second_of
+from besana.web.names import Names, Sample
 
 _PAGE_ROWS = 5000
 _BLOCK = 4096
@@ -34,16 +30,6 @@ _HELD_S = 120.0
 _COUNTED_S = 2.0
 FRESH, SKIPPED, LABELLED = range(3)
 ORDERS = ("random", "time", "uncertainty", "diversity", "mix")
-
-
-def labelable_samples(
-    *, with_crc: bool = False
-) -> tuple[sa.Select[Any], list[sa.ColumnElement[Any]]]:
-    """Select the samples whose frame is not kept out by an issue, and the key they go by."""
-    s, issues = tables.samples.c, tables.issues.c
-    blocked = sa.exists().where(issues.frame_id == s.frame_id, issues.blocks)
-    columns = [s.frame_id, s.region, *([s.crc32c] if with_crc else [])]
-    return sa.select(*columns).where(~blocked), [s.frame_id, s.region]
 
 
 @dataclass
@@ -68,20 +54,13 @@ class Deck:
 
     def __init__(self, temporary: Path, *, share: float = 0.1, seed: int = 0) -> None:
         self._share, self._seed = share, seed
-        with tempfile.NamedTemporaryFile(dir=temporary, suffix=".sqlite") as file:
-            self._names = sqlite3.connect(file.name, check_same_thread=False, isolation_level=None)
-            for statement in (
-                "PRAGMA journal_mode=OFF",
-                "PRAGMA synchronous=OFF",
-                "CREATE TABLE samples (number INTEGER PRIMARY KEY, frame_id, region)",
-            ):
-                self._names.execute(statement)
+        self.names = Names(temporary)
         self.count = 0
         self._resize()
         self._people: list[str] = []
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, NDArray[np.uint8]] = {}
-        self._held: dict[tuple[str, int], tuple[str, float]] = {}
+        self._held: dict[str, dict[int, tuple[str, float]]] = {}
         self.proposed: NDArray[np.int16] | None = None
         self.certainty: NDArray[np.float32] | None = None
         self.cluster: NDArray[np.int16] | None = None
@@ -97,25 +76,16 @@ class Deck:
 
     def close(self) -> None:
         """Close the scratch file, which then is gone."""
-        self._names.close()
+        self.names.close()
 
     # Reading the catalog
 
     def read(self, catalog: Catalog) -> None:
         """Read all samples that may be labelled, and what was said about them, in short reads."""
-        self._read_samples(catalog)
+        self.count = self.names.read(catalog)
         self._resize()
         self._read_labels(catalog)
         self._read_skips(catalog)
-
-    def _read_samples(self, catalog: Catalog) -> None:
-        self._names.execute("BEGIN")
-        for page in catalog.pages(*labelable_samples(), _PAGE_ROWS):
-            rows = ((self.count + i, *row) for i, row in enumerate(page))
-            self._names.executemany("INSERT INTO samples VALUES (?, ?, ?)", rows)
-            self.count += len(page)
-        self._names.execute("CREATE UNIQUE INDEX by_name ON samples (frame_id, region)")
-        self._names.execute("COMMIT")
 
     def _read_labels(self, catalog: Catalog) -> None:
         labels = tables.labels.c
@@ -140,58 +110,19 @@ class Deck:
 
     def number(self, sample: Sample) -> int | None:
         """Find a sample's number; None when it is not among those to label."""
-        query = "SELECT number FROM samples WHERE frame_id = ? AND region = ?"
-        found = self._names.execute(query, sample).fetchone()
-        return None if found is None else int(found[0])
+        return self.names.number(sample)
 
     def sample(self, number: int) -> Sample:
         """Name the sample of a number."""
-        query = "SELECT frame_id, region FROM samples WHERE number = ?"
-        frame_id, region = self._names.execute(query, (int(number),)).fetchone()
-        return frame_id, region
+        return self.names.sample(number)
 
     def strip(self, camera: str, region: str, after: str, count: int) -> list[tuple[int, str]]:
-        """List number and frame of one region that nobody has labelled, in the order of time.
+        """List number and frame of one region that nobody has labelled, in the order of time."""
 
-        Args:
-            camera: The camera.
-            region: The region.
-            after: Frame to go on behind; empty: from the first.
-            count: How many at most.
-        """
-        query = (
-            "SELECT number, frame_id FROM samples WHERE frame_id > ? AND frame_id < ?"
-            " AND region = ? ORDER BY frame_id"
-        )
-        # "0" is the character behind "/", so this is where the camera's frames end.
-        bounds = (after or f"{camera}/", f"{camera}0", region)
-        found = []
-        for number, frame in self._names.execute(query, bounds):
-            if not self.voters[number] and not self.out[number]:
-                found.append((number, frame))
-                if len(found) == count:
-                    break
-        return found
+        def is_fresh(number: int) -> bool:
+            return not self.voters[number] and not self.out[number]
 
-    def places(self, camera: str) -> list[dict[str, str]]:
-        """List the regions of a camera's first frames."""
-        query = "SELECT region FROM samples WHERE frame_id > ? AND frame_id < ? LIMIT 1000"
-        rows = self._names.execute(query, (f"{camera}/", f"{camera}0")).fetchall()
-        return [{"camera": camera, "region": region} for region in sorted({row[0] for row in rows})]
-
-    def beside(self, sample: Sample, count: int) -> tuple[list[str], list[str]]:
-        """List the frames just before and just after a sample that have the same region."""
-        camera = sample[0].rpartition("/")[0] + "/"
-        found = []
-        for sign, way in (("<", "DESC"), (">", "ASC")):
-            query = (
-                f"SELECT frame_id FROM samples WHERE frame_id {sign} ? AND region = ?"
-                f" ORDER BY frame_id {way} LIMIT ?"
-            )
-            rows = self._names.execute(query, (*sample, 20 * count)).fetchall()
-            same = [frame for (frame,) in rows if frame.startswith(camera)]
-            found.append(same[:count])
-        return found[0], found[1]
+        return self.names.strip(camera, region, after, count, is_fresh)
 
     # What was said
 
@@ -219,9 +150,14 @@ class Deck:
         """Ask for one more vote, where somebody was unsure or disagreement is likely."""
         for sample in samples:
             number = self.number(sample)
-            if number is not None:
-                self.needed[number] = max(2, int(self.needed[number]))
-                self._parts.clear()
+            if number is None or self.needed[number] > 1:
+                continue
+            self.needed[number] = 2
+            # Only one person's part grows; dealing everything anew would hold everybody up.
+            if len(self._people) > 1:
+                second = self._people[second_of(int(self.rank[number]), len(self._people))]
+                if second in self._parts:
+                    self._parts[second].returned.append(number)
 
     def _by(self, annotator: str) -> NDArray[np.uint8]:
         if annotator not in self._done:
@@ -236,10 +172,21 @@ class Deck:
             self._people = sorted(people)
             self._parts.clear()
 
-    def set_order(self, order: NDArray[np.int32]) -> None:
-        """Choose in which order all samples come up."""
-        self.order = order
-        self._parts.clear()
+    def dealt(self, people: Sequence[str], order: NDArray[np.int32]) -> dict[str, _Part]:
+        """Deal the samples in some order; takes a moment a person, and may run in a thread."""
+        return {name: self._dealt_to(sorted(people), name, order) for name in people}
+
+    def set_order(self, order: NDArray[np.int32], parts: dict[str, _Part]) -> None:
+        """Choose in which order all samples come up.
+
+        Args:
+            order: All numbers.
+            parts: What `dealt` made of it; of somebody else it is made when needed.
+        """
+        for name, part in parts.items():
+            if name in self._parts:
+                part.returned = self._parts[name].returned
+        self.order, self._parts = order, parts
 
     def next(self, annotator: str, count: int, tab: str, known: Iterable[Sample] = ()) -> list[int]:
         """List the numbers of the pictures that come next for somebody.
@@ -253,18 +200,15 @@ class Deck:
             known: Samples that the tab has already.
         """
         now = time.monotonic()
-        self._held = {key: held for key, held in self._held.items() if held[1] > now}
+        held = {n: by for n, by in self._held.get(annotator, {}).items() if by[1] > now}
+        self._held[annotator] = held
         not_these = {self.number(sample) for sample in known}
-        not_these |= {
-            number
-            for (name, number), (holder, _) in self._held.items()
-            if name == annotator and holder != tab
-        }
+        not_these |= {number for number, (holder, _) in held.items() if holder != tab}
         found = self._own(annotator, count, not_these)
         if len(found) < count:
             found += self._others(annotator, count - len(found), not_these | set(found))
         for number in found:
-            self._held[annotator, number] = (tab, now + _HELD_S)
+            held[number] = (tab, now + _HELD_S)
         return found
 
     def look_alikes(
@@ -274,7 +218,7 @@ class Deck:
         taken = {self.number(sample) for sample in known}
         done, numbers = self._by(annotator), self._part(annotator).numbers
         free = numbers[self._free(numbers, done)][:_LOOKED_THROUGH]
-        free = np.array([n for n in free.tolist() if n not in taken], np.int64)
+        free = free[~np.isin(free, [n for n in taken if n is not None])].astype(np.int64)
         if not len(free):
             return self.next(annotator, count, tab, known)
         if self.cluster is None or self.certainty is None or self.proposed is None:
@@ -289,14 +233,14 @@ class Deck:
 
     def _part(self, annotator: str) -> _Part:
         if annotator not in self._parts:
-            numbers = self.order
-            if annotator in self._people:
-                mine = deal(
-                    self.rank, self.needed, self._people.index(annotator), len(self._people)
-                )
-                numbers = self.order[mine[self.order]]
-            self._parts[annotator] = _Part(numbers)
+            self._parts[annotator] = self._dealt_to(self._people, annotator, self.order)
         return self._parts[annotator]
+
+    def _dealt_to(self, people: Sequence[str], annotator: str, order: NDArray[np.int32]) -> _Part:
+        if annotator not in people:
+            return _Part(order)
+        mine = deal(self.rank, self.needed, people.index(annotator), len(people))
+        return _Part(order[mine[order]])
 
     def _own(self, annotator: str, count: int, not_these: set[int | None]) -> list[int]:
         part, done = self._part(annotator), self._by(annotator)

@@ -16,9 +16,10 @@ from besana.config import Settings
 from besana.errors import BesanaError
 from besana.labels.labelled import is_multi
 from besana.web.classes import ClassBook
-from besana.web.deck import FRESH, LABELLED, SKIPPED, Deck, Sample
+from besana.web.deck import FRESH, LABELLED, SKIPPED, Deck
 from besana.web.gate import RefusedError
 from besana.web.model_loop import FIRST_LABELS, Learned, learn
+from besana.web.names import Sample
 from besana.web.passwords import Patience
 from besana.web.people import FILE, People
 from besana.web.pictures import PictureMaker
@@ -62,7 +63,7 @@ class Desk:
         self.surveys = Surveys(workspace, self.is_multi)
         self._deck: Deck | None = None
         self._since: list[tuple[Sample, str, int, bool]] | None = None
-        self._counted: dict[str, int] = {}
+        self._counted: dict[str, dict[str, int]] = {}
         self._said_here = 0
         self.learned = Learned()
         self._learned_of: tuple[Deck | None, str, int] = (None, "", 0)
@@ -86,8 +87,11 @@ class Desk:
         """
         if self._deck is None:
             raise RefusedError(503, "preparing", "The pictures are being counted.", retry_s=1)
-        self._deck.set_people(self.people.names(*LABELLERS))
+        self._deck.set_people(self._labellers())
         return self._deck
+
+    def _labellers(self) -> list[str]:
+        return self.people.names(*LABELLERS)
 
     @property
     def is_ready(self) -> bool:
@@ -138,22 +142,24 @@ class Desk:
         deck.cluster = found.cluster
         suspects = np.array(found.suspects, np.int64)
         deck.needed[suspects] = np.maximum(deck.needed[suspects], 2)
-        if found.order is not None:
-            deck.set_order(found.order)
+        if found.order is not None and not np.array_equal(found.order, deck.order):
+            parts = await asyncio.to_thread(deck.dealt, self._labellers(), found.order)
+            deck.set_order(found.order, parts)
         self.learned, self._learned_of = found, (deck, order, labels)
 
-    def _count(self) -> dict[str, int]:
+    def _count(self) -> dict[str, dict[str, int]]:
         catalog = self.workspace.catalog
-        return {
-            table.name: sum(catalog.counted(table).values())
+        counted = {
+            table.name: catalog.counted(table)
             for table in (tables.samples, tables.labels, tables.issues)
         }
+        return {**counted, "labels": {"": sum(counted["labels"].values())}}
 
-    def _is_out_of_date(self, counted: dict[str, int]) -> bool:
+    def _is_out_of_date(self, counted: dict[str, dict[str, int]]) -> bool:
         if self._deck is None:
             return True
-        expected = {**self._counted, "labels": self._counted["labels"] + self._said_here}
-        return counted != expected
+        labels = {"": self._counted["labels"][""] + self._said_here}
+        return counted != {**self._counted, "labels": labels}
 
     async def _read_again(self) -> None:
         self._since, self._said_here = [], 0
@@ -162,6 +168,10 @@ class Desk:
             self.workspace.temporary, share=self.settings.overlap_share, seed=self.settings.seed
         )
         await asyncio.to_thread(deck.read, self.workspace.catalog)
+        deck.set_people(self._labellers())
+        deck.set_order(
+            deck.order, await asyncio.to_thread(deck.dealt, self._labellers(), deck.order)
+        )
         for sample, annotator, state, unusable in self._since:
             deck.note(sample, annotator, state, unusable=unusable)
         old, self._deck, self._since, self._counted = self._deck, deck, None, counted

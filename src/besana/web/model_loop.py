@@ -20,7 +20,8 @@ from besana.labels.current import current_label
 from besana.labels.next_to_label import clusters, most_telling, picks, spread, uncertainty
 from besana.labels.proposals import Fitted, fit, likely_errors
 from besana.learning.embeddings import Embeddings, sample_keys
-from besana.web.deck import Deck, labelable_samples
+from besana.web.deck import Deck
+from besana.web.names import labelable_samples
 from besana.workspace import Workspace
 
 FIRST_LABELS = 50
@@ -74,7 +75,9 @@ class Vectors:
         self.rows = len(embeddings)
         keys = np.zeros(deck.count, np.uint64)
         at = 0
-        for page in workspace.catalog.pages(*labelable_samples(with_crc=True), _PAGE_ROWS):
+        for page in workspace.catalog.pages(
+            *labelable_samples(tables.samples.c.crc32c), _PAGE_ROWS
+        ):
             ends = [deck.number((row.frame_id, row.region)) for row in (page[0], page[-1])]
             # Samples came or went since the deck was read: look up each.
             if ends != [at, at + len(page) - 1]:

@@ -14,9 +14,9 @@ from starlette.requests import Request
 from besana import catalog as tables
 from besana.catalog_web import skips, undone_labels
 from besana.config import Settings
-from besana.web.deck import Sample
 from besana.web.desk import Desk
 from besana.web.gate import Access, RefusedError
+from besana.web.names import Sample, shown
 from besana.web.routes_account import caller_of
 from besana.web.saving import Saying
 from besana.web.server import Route
@@ -77,7 +77,8 @@ class LabelRoutes:
         deck = self._desk.deck
         numbers = deck.next(name, asked.count, asked.tab, asked.known)
         found = [deck.sample(number) for number in numbers]
-        items = await run_in_threadpool(describe_samples, self._desk, found)
+        # All of them are in the deck, so this takes no time worth a thread.
+        items = describe_samples(self._desk, found)
         for item, number in zip(items, numbers, strict=True):
             item |= deck.proposal(number)
         return {"items": items, "progress": deck.progress(name)}
@@ -125,7 +126,7 @@ class LabelRoutes:
 
     async def beside(self, frame: Id, region: Id) -> dict[str, Any]:
         """Give the same region in the frames just before and after."""
-        before, after = self._desk.deck.beside((frame, region), 8)
+        before, after = self._desk.deck.names.beside((frame, region), 8)
         asked = [(name, region) for name in [*before[::-1], *after]]
         items = await run_in_threadpool(describe_samples, self._desk, asked)
         return {"before": items[: len(before)], "after": items[len(before) :]}
@@ -150,6 +151,9 @@ def describe_samples(desk: Desk, wanted: Sequence[Sample]) -> list[dict[str, Any
         desk: Whose samples.
         wanted: Some dozens of them.
     """
+    known = [desk.deck.names.described(sample) for sample in wanted] if desk.is_ready else []
+    if known and None not in known:
+        return [item for item in known if item is not None]
     s, f = tables.samples.c, tables.frames.c
     frames = sorted({frame for frame, _ in wanted})
     select = (
@@ -161,16 +165,9 @@ def describe_samples(desk: Desk, wanted: Sequence[Sample]) -> list[dict[str, Any
     items = []
     for frame, region in wanted:
         row = rows.get((frame, region))
-        at = row.captured_at if row is not None else None
-        items.append(
-            {
-                "frame": frame,
-                "region": region,
-                "camera": (row.camera if row is not None else None) or frame.rpartition("/")[0],
-                "at": at.isoformat() if at is not None else "",
-                "mark": f"{row.crc32c:08x}" if row is not None else "",
-            }
-        )
+        at = row.captured_at.isoformat() if row is not None and row.captured_at is not None else ""
+        camera = (row.camera if row is not None else None) or frame.rpartition("/")[0]
+        items.append(shown(frame, region, camera, at, row.crc32c if row is not None else None))
     return items
 
 

@@ -19,9 +19,10 @@ from besana.labels.change_points import change_points, runs_of
 from besana.labels.rates import wilson
 from besana.statistics.hashing import mix
 from besana.storage import Storage
-from besana.web.deck import Deck, Sample
+from besana.web.deck import Deck
 from besana.web.desk import Desk
 from besana.web.gate import Access
+from besana.web.names import Sample
 from besana.web.routes_account import caller_of
 from besana.web.routes_label import Id, Key, describe_samples
 from besana.web.server import Route
@@ -77,7 +78,11 @@ class ManyRoutes:
     async def places(self) -> dict[str, Any]:
         """List cameras with the regions that a person may choose from."""
         cameras = self._desk.workspace.catalog.counted(tables.frames)
-        return {"places": [place for camera in cameras for place in self._desk.deck.places(camera)]}
+        return {
+            "places": [
+                place for camera in cameras for place in self._desk.deck.names.places(camera)
+            ]
+        }
 
     async def strip(self, asked: StripAsked) -> dict[str, Any]:
         """Give the next frames of one region that nobody has labelled, cut into runs."""

@@ -19,9 +19,10 @@ from besana.labels.agreement import Agreement
 from besana.labels.current import last_classes
 from besana.labels.proposals import expected_gain
 from besana.labels.team import agreement_intervals, confusion
-from besana.web.deck import ORDERS, Sample
+from besana.web.deck import ORDERS
 from besana.web.desk import Desk
 from besana.web.gate import Access, RefusedError
+from besana.web.names import Sample
 from besana.web.routes_account import caller_of
 from besana.web.routes_label import describe_samples
 from besana.web.server import Route
