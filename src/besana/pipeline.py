@@ -12,6 +12,7 @@ from besana.costs.bills import billing
 from besana.costs.settings import CostSettings
 from besana.engines import Engine
 from besana.errors import ConfigError
+from besana.learning.ranks import attends
 from besana.stages import STAGES
 from besana.workspace import EngineSettings, Report, Workspace
 
@@ -84,6 +85,9 @@ def run_stage(
 ) -> Report:
     """Run one stage, within the budget, and write its bill.
 
+    Of the trainers that torchrun starts, the first runs the stage; the others train with it, and
+    their process ends.
+
     Args:
         workspace: Where it reads and writes.
         name: The verb.
@@ -94,6 +98,9 @@ def run_stage(
         BesanaError: What the stage raises, or that it would pass the budget.
     """
     config = stage_settings(workspace, name, overrides or {})
+    if name == "train" and attends():
+        stage(name).attend(config)
+        raise SystemExit(0)
     with billing(workspace, name, config) as bill:
         report: Report = stage(name).run(workspace, config, engine or workspace.open_engine())
         bill.counts_in = report.counts_in

@@ -165,14 +165,14 @@ def _train(workspace: Workspace, settings: TrainSettings, dataset: Dataset, tria
     Raises:
         optuna.TrialPruned: If it is worse than the middle of the others at the same epoch.
     """
-    from besana.learning.strategies import Listener, Task, train
+    from besana.learning.strategies import train
+    from besana.learning.task import Listener, Task
     from besana.models.model import device_name
 
     folder = workspace.runs / "tune" / f"{trial.number}"
     task = Task(
         settings=settings,
         dataset=dataset,
-        manifest=dataset.manifest(),
         shards=workspace.shards,
         embeddings=workspace.embeddings,
         temporary=workspace.temporary,

@@ -7,6 +7,7 @@ torch's generator, whose state is in every checkpoint, so a resumed training dra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +23,13 @@ class Appearance:
     Attributes:
         grey_share: Share of the pictures whose first three bands become their mean.
         blur_share: Share of the pictures that are blurred, each by another amount.
+        draw: Gives one number from 0 to 1 for each of so many pictures, on the CPU, so that one
+            generator's state is enough.
     """
 
     grey_share: float = 0.0
     blur_share: float = 0.0
+    draw: Callable[[int], torch.Tensor] = torch.rand
 
     def change(self, inputs: torch.Tensor) -> torch.Tensor:
         """Change some pictures of a batch.
@@ -37,28 +41,24 @@ class Appearance:
             The same tensor if nothing may change, else a new one.
         """
         if self.grey_share and inputs.shape[1] >= _COLOURS:
-            inputs = _grey(inputs, self.grey_share)
+            inputs = self._grey(inputs)
         if self.blur_share:
-            inputs = _blurred(inputs, self.blur_share)
+            inputs = self._blurred(inputs)
         return inputs
 
+    def _grey(self, inputs: torch.Tensor) -> torch.Tensor:
+        colours = inputs[:, :_COLOURS]
+        grey = colours.mean(dim=1, keepdim=True).expand_as(colours)
+        chosen = self._drawn(inputs) < self.grey_share
+        return torch.cat([torch.where(chosen, grey, colours), inputs[:, _COLOURS:]], dim=1)
 
-def _chosen(inputs: torch.Tensor, share: float) -> torch.Tensor:
-    # Drawn on the CPU, so that one generator's state is enough.
-    drawn = torch.rand(len(inputs)) < share
-    return drawn.to(inputs.device)[:, None, None, None]
+    def _blurred(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Mix pictures with their mean over 5 by 5 pixels, by any amount up to all of it."""
+        amount = self._drawn(inputs)
+        amount = amount * (self._drawn(inputs) < self.blur_share)
+        soft = functional.avg_pool2d(inputs, 5, stride=1, padding=2, count_include_pad=False)
+        return torch.lerp(inputs, soft, amount)
 
-
-def _grey(inputs: torch.Tensor, share: float) -> torch.Tensor:
-    colours = inputs[:, :_COLOURS]
-    grey = colours.mean(dim=1, keepdim=True).expand_as(colours)
-    changed = torch.where(_chosen(inputs, share), grey, colours)
-    return torch.cat([changed, inputs[:, _COLOURS:]], dim=1)
-
-
-def _blurred(inputs: torch.Tensor, share: float) -> torch.Tensor:
-    """Mix pictures with their mean over 5 by 5 pixels, by any amount up to all of it."""
-    amount = torch.rand(len(inputs)).to(inputs.device)[:, None, None, None]
-    amount = amount * _chosen(inputs, share)
-    soft = functional.avg_pool2d(inputs, 5, stride=1, padding=2, count_include_pad=False)
-    return torch.lerp(inputs, soft, amount)
+    def _drawn(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Draw one number a picture, (n, 1, 1, 1)."""
+        return self.draw(len(inputs)).to(inputs.device)[:, None, None, None]

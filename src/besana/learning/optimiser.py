@@ -38,11 +38,14 @@ def create(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
 
 
 def tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    """Give the state of every parameter, by its number and the state's name."""
+    """Give the state of every parameter, by its number and the state's name.
+
+    In the same order in every process, also where the state was read from a file.
+    """
     return {
         f"{number}/{name}": torch.as_tensor(value)
         for number, parameter in enumerate(_parameters(optimiser))
-        for name, value in optimiser.state.get(parameter, {}).items()
+        for name, value in sorted(optimiser.state.get(parameter, {}).items())
     }
 
 

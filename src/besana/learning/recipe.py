@@ -84,6 +84,9 @@ class Recipe:
         precision: `auto` computes in 16 bits on a GPU; `float32` does not.
         grey_share: Share of the pictures that lose their colour.
         blur_share: Share of the pictures that lose sharpness.
+        parallel: How trainers learn together, a name in `PARALLEL`.
+        sync_steps: Steps until trainers average their weights, for `local-sgd`.
+        staleness: Turns that a gradient may be late, for `delayed`.
     """
 
     epochs: int
@@ -102,6 +105,9 @@ class Recipe:
     precision: str = "auto"
     grey_share: float = 0.0
     blur_share: float = 0.0
+    parallel: str = "single"
+    sync_steps: int = 8
+    staleness: int = 1
 
 
 @dataclass

@@ -13,6 +13,7 @@ from besana.config import Settings
 from besana.storage import read_regular
 
 Strategy = Literal["probe", "finetune", "scratch"]
+Parallel = Literal["single", "ddp", "local-sgd", "delayed", "hybrid"]
 
 #: What a strategy uses where its settings are left empty.
 _BACKBONES = {
@@ -34,6 +35,14 @@ _LENGTHS = {"probe": (0, 0, 0), "finetune": (4_500, 3, 12), "scratch": (40_000, 
 
 #: Settings that say how a training runs, not what it learns.
 _WITHOUT_EFFECT = ("threads", "device", "checkpoint_minutes", "tracking_uri", "experiment")
+
+#: Settings of several trainers, and in which ways of learning together they change the result.
+_WITH_EFFECT_IN: dict[str, tuple[Parallel, ...]] = {
+    "parallel": ("ddp", "local-sgd", "delayed", "hybrid"),
+    "trainers": ("local-sgd", "delayed"),
+    "sync_steps": ("local-sgd",),
+    "staleness": ("delayed",),
+}
 
 
 class TrainSettings(Settings):
@@ -147,6 +156,25 @@ class TrainSettings(Settings):
     penalties: list[float] = Field(
         default=[], description="Probe: strengths of the regularisation to try; empty: nine."
     )
+    parallel: Parallel = Field(
+        default="single",
+        description="How several trainers learn one network: single: one alone; ddp: gradients are"
+        " averaged at each step; local-sgd: weights are averaged now and then; delayed: trainers"
+        " take turns with late gradients; hybrid: ddp with the classifier cut by classes.",
+    )
+    trainers: int = Field(
+        default=2,
+        ge=1,
+        le=4096,
+        description="Processes that learn together, each on a GPU of its own where there are"
+        " enough; under torchrun as many as it starts.",
+    )
+    sync_steps: int = Field(
+        default=8, ge=1, description="local-sgd: steps from one averaging of weights to the next."
+    )
+    staleness: int = Field(
+        default=1, ge=0, le=64, description="delayed: turns of others that a gradient may miss."
+    )
     folds: bool = Field(
         default=False, description="Also train once for each fold of the dataset and score it."
     )
@@ -231,7 +259,8 @@ class TrainSettings(Settings):
 
     def identity(self) -> str:
         """Hash what the result depends on, the bytes of a weights file included."""
-        values = self.model_dump(mode="json", exclude=set(_WITHOUT_EFFECT))
+        idle = {name for name, ways in _WITH_EFFECT_IN.items() if self.parallel not in ways}
+        values = self.model_dump(mode="json", exclude=idle.union(_WITHOUT_EFFECT))
         if self.weights_origin.endswith(".safetensors"):
             data = read_regular(Path(self.weights_origin).resolve())
             values["weights"] = hashlib.sha256(data).hexdigest()

@@ -1,12 +1,11 @@
-"""The training loop of finetune and scratch: exact to resume, one loop for CPU and GPU."""
+"""The training loop of finetune and scratch: exact to resume, one loop for CPU, GPU and teams."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from besana.errors import BesanaError
-from besana.learning import optimiser
-from besana.learning.appearance import Appearance
 from besana.learning.checkpoint import Checkpoint, Checkpoints
-from besana.learning.losses import Scores, loss, one_hot
+from besana.learning.learner import Learnt, part, prefixed
+from besana.learning.losses import Scores
+from besana.learning.parallel import open_learner
 from besana.learning.recipe import Batch, Batches, Epoch, Outcome, Position, Recipe, Watch
+from besana.learning.team import Team
 from besana.models.preprocessing import Preprocessing
 
 
@@ -33,6 +33,7 @@ class Training:
         weights: (classes,) weight of each class in the loss.
         samples: Training samples an epoch, above 0.
         device: Where to compute.
+        team: Who trains together, in the recipe's way; None to train alone.
     """
 
     def __init__(
@@ -44,21 +45,19 @@ class Training:
         weights: NDArray[np.float32],
         samples: int,
         device: str = "cpu",
+        team: Team | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.network = network.to(self.device)
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self.preprocessing, self.recipe, self.samples = preprocessing, recipe, samples
-        self._weights = torch.from_numpy(weights).to(self.device)
-        self._appearance = Appearance(recipe.grey_share, recipe.blur_share)
-        self._optimiser = optimiser.create(self.network, recipe)
-        half = self.device.type == "cuda" and recipe.precision == "auto"
-        wide = half and torch.cuda.is_bf16_supported()
-        self._half = (torch.bfloat16 if wide else torch.float16) if half else None
-        self._scaler = torch.amp.GradScaler(self.device.type, enabled=half and not wide)
+        self._team = team or Team()
+        self._learner = open_learner(
+            recipe.parallel if team else "single",
+            *(self.network, preprocessing, recipe, weights, self.device, self._team),
+        )
         self._best: dict[str, torch.Tensor] = {}
         self._position = Position()
-        self._total = torch.zeros((), dtype=torch.float64, device=self.device)
+        self._checkpoint_s, self._saved_at = 0.0, 0.0
 
     def run(
         self,
@@ -72,58 +71,78 @@ class Training:
         """Train, from the newest complete checkpoint if there is one.
 
         Args:
-            batches: The training samples, shuffled and augmented.
+            batches: The training samples, shuffled and augmented; this trainer's part of each.
             checkpoints: Where to keep and find them.
-            validate: Judges a network; None when there is nothing to validate on.
+            validate: Judges a network, with all trainers; None when there is nothing to validate
+                on.
             checkpoint_s: Seconds between two checkpoints.
             watch: Who is told.
 
         Raises:
             BesanaError: If the loss is not a number any more.
         """
+        with self._seeded():
+            notes = self._resume(checkpoints, batches)
+            self._checkpoint_s, self._saved_at = checkpoint_s, time.monotonic()
+            self._go_through(batches, checkpoints, validate, watch or Watch())
+            return self._outcome([*notes, *self._early_stopping(validate)])
+
+    def begin(self, checkpoints: Checkpoints) -> None:
+        """Write the checkpoint that a team begins from, unless there is one to go on from."""
+        if checkpoints.newest()[0] is None:
+            with self._seeded():
+                checkpoints.save(Checkpoint(0, self._tensors(), self._state({})))
+
+    def finish(self, checkpoints: Checkpoints) -> Outcome:
+        """Take what a team left in its last checkpoint."""
+        return self._outcome(self._resume(checkpoints))
+
+    @contextlib.contextmanager
+    def _seeded(self) -> Iterator[None]:
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.recipe.seed)
-            return self._run(batches, checkpoints, validate, checkpoint_s, watch or Watch())
+            yield
 
-    def _run(
+    def _early_stopping(self, validate: Callable[[nn.Module], Scores] | None) -> list[str]:
+        if self.recipe.patience_epochs and validate is None:
+            return ["There is no validation split, so early stopping is off."]
+        return []
+
+    def _go_through(
         self,
         batches: Batches,
         checkpoints: Checkpoints,
         validate: Callable[[nn.Module], Scores] | None,
-        checkpoint_s: float,
         watch: Watch,
-    ) -> Outcome:
-        notes = self._resume(batches, checkpoints)
-        patience = self.recipe.patience_epochs
-        if patience and validate is None:
-            notes.append("There is no validation split, so early stopping is off.")
-        position, saved_at = self._position, time.monotonic()
+    ) -> None:
+        position = self._position
         watch.samples(position.epoch * self.samples + position.samples)
-
-        def save_in_time() -> None:
-            nonlocal saved_at
-            if time.monotonic() - saved_at >= checkpoint_s:
-                self._save(batches, checkpoints)
-                saved_at = time.monotonic()
-
         while position.epoch < self.recipe.epochs and not self._is_stale():
-            self._epoch(batches, watch, save_in_time)
+            self._epoch(batches, checkpoints, watch)
             self._end_epoch(validate, watch)
-            save_in_time()
+            if self._team.agrees(self._is_due(), self.device):
+                self._save(batches, checkpoints)
         # So that a finished training, killed before its model was written, is not done again.
         self._save(batches, checkpoints)
+
+    def _outcome(self, notes: list[str]) -> Outcome:
+        position, network = self._position, self._learner.judged()
         if self._best:
-            self.average.load_state_dict(self._best)
+            network.load_state_dict(self._best)
         best = position.best_epoch if self._best else position.epoch - 1
         stopped = position.epoch < self.recipe.epochs
-        return Outcome(self.average, position.history, best, stopped, notes)
+        return Outcome(network, position.history, best, stopped, notes)
 
     def _is_stale(self) -> bool:
         patience = self.recipe.patience_epochs
         return 0 < patience <= self._position.stale_epochs
 
-    def _epoch(self, batches: Batches, watch: Watch, save_in_time: Callable[[], None]) -> None:
+    def _is_due(self) -> bool:
+        """Tell whether it is time for a checkpoint, by the clock of the first trainer."""
+        return self._team.rank == 0 and time.monotonic() - self._saved_at >= self._checkpoint_s
+
+    def _epoch(self, batches: Batches, checkpoints: Checkpoints, watch: Watch) -> None:
         position = self._position
         if position.samples == 0:
             batches.set_epoch(position.epoch)
@@ -132,86 +151,53 @@ class Training:
         self.network.train()
         begun = time.monotonic() - position.seconds
         for batch in batches:
-            count = int(batch.valid.sum())
-            if count == 0:
+            learnt = self._learn(batch)
+            if learnt is None:
                 continue
-            value = self._learn(batch)
-            self._total += value * count
             position.step += 1
-            position.samples += count
+            position.samples += learnt.samples
             position.seconds = time.monotonic() - begun
-            watch.samples(count)
-            watch.step(position.step, value)
-            save_in_time()
+            watch.samples(learnt.samples)
+            watch.step(position.step, learnt.loss)
+            if learnt.saves:
+                self._save(batches, checkpoints)
+
+    def _learn(self, batch: Batch) -> Learnt | None:
+        return self._learner.learn(batch, self._rate(), self._position.step, due=self._is_due())
 
     def _end_epoch(self, validate: Callable[[nn.Module], Scores] | None, watch: Watch) -> None:
         position = self._position
+        self._learner.settle()
+        judged = self._learner.judged()
         epoch = Epoch(
             epoch=position.epoch,
-            train_loss=float(self._total) / max(position.samples, 1),
+            train_loss=float(self._learner.total) / max(position.samples, 1),
             learning_rate=self._rate() * self.recipe.learning_rate,
             seconds=position.seconds,
-            validation=validate(self.average) if validate else None,
+            validation=validate(judged) if validate else None,
         )
         if not math.isfinite(epoch.train_loss):
             raise BesanaError(
                 f"The loss of epoch {epoch.epoch + 1} is {epoch.train_loss}: training diverged.",
                 "Take a lower learning_rate.",
             )
-        self._keep_if_best(epoch)
+        self._keep_if_best(epoch, judged)
         position.history.append(epoch)
         position.epoch += 1
         position.samples, position.seconds = 0, 0.0
-        self._total.zero_()
+        self._learner.total.zero_()
         watch.epoch(epoch)
 
-    def _keep_if_best(self, epoch: Epoch) -> None:
+    def _keep_if_best(self, epoch: Epoch, judged: nn.Module) -> None:
         if epoch.validation is None:
             return
         position = self._position
         if position.best_loss is None or epoch.validation.loss < position.best_loss:
             position.best_loss, position.best_epoch = epoch.validation.loss, epoch.epoch
             position.stale_epochs = 0
-            self._best = {key: value.clone() for key, value in self.average.state_dict().items()}
+            self._best = {key: value.clone() for key, value in judged.state_dict().items()}
         else:
             position.stale_epochs += 1
-
-    def _learn(self, batch: Batch) -> torch.Tensor:
-        """Do one optimiser step; returns the batch's loss."""
-        recipe = self.recipe
-        pictures, targets = batch.images, batch.labels
-        if not batch.valid.all():
-            pictures, targets = pictures[batch.valid], targets[batch.valid]
-        if targets.ndim == 1:
-            targets = one_hot(targets, len(self._weights))
-        images = torch.from_numpy(pictures).to(self.device)
-        truth = torch.from_numpy(targets.astype(np.float32)).to(self.device)
-        rate = self._rate()
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["highest"] * rate
-        with self._autocast():
-            inputs = self._appearance.change(self.preprocessing.normalise(images))
-            scores = self.network(inputs)
-        value = loss(
-            scores.float(),
-            truth,
-            kind=recipe.kind,
-            weights=self._weights,
-            smoothing=recipe.label_smoothing,
-        )
-        self._optimiser.zero_grad(set_to_none=True)
-        self._scaler.scale(value).backward()  # type: ignore[no-untyped-call]
-        self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip_norm)
-        self._scaler.step(self._optimiser)
-        self._scaler.update()
-        self._follow()
-        return value.detach()
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self._half is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=self._half)
 
     def _rate(self) -> float:
         """Give the learning rate as a share of the highest: a rise, then half a cosine."""
@@ -223,72 +209,36 @@ class Training:
         falling = (done - recipe.warmup_share) / max(1 - recipe.warmup_share, 1e-9)
         return 0.5 * (1 + math.cos(math.pi * min(falling, 1.0)))
 
-    @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the network; counts and indices are copied."""
-        covered = self.recipe.average_share * (self._position.step + 2)
-        decay = min(self.recipe.average_decay, covered / (1 + covered))
-        for mean, value in zip(
-            self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-        ):
-            if mean.dtype.is_floating_point:
-                mean.lerp_(value, 1 - decay)
-            else:
-                mean.copy_(value)
-
     def _save(self, batches: Batches, checkpoints: Checkpoints) -> None:
-        tensors = {
-            **_prefixed("network", self.network.state_dict()),
-            **_prefixed("average", self.average.state_dict()),
-            **_prefixed("best", self._best),
-            **_prefixed("optimiser", optimiser.tensors(self._optimiser)),
-            **_prefixed("random", _random_state(self.device)),
-            "total": self._total,
-        }
-        state = {
-            "position": self._position.record(),
-            "batches": batches.state_dict(),
-            "scaler": self._scaler.state_dict(),
-        }
-        checkpoints.save(Checkpoint(self._position.step, tensors, state))
+        tensors = self._tensors()
+        if self._team.rank == 0:
+            state = self._state(batches.state_dict())
+            checkpoints.save(Checkpoint(self._position.step, tensors, state))
+        self._saved_at = time.monotonic()
 
-    def _resume(self, batches: Batches, checkpoints: Checkpoints) -> list[str]:
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {**self._learner.tensors(), **prefixed("best", self._best)}
+
+    def _state(self, batches: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "position": self._position.record(),
+            "batches": batches,
+            "scaler": self._learner.scaler.state_dict(),
+        }
+
+    def _resume(self, checkpoints: Checkpoints, batches: Batches | None = None) -> list[str]:
         """Go to the newest complete checkpoint; returns a sentence for each that was skipped."""
         found, notes = checkpoints.newest()
         if found is None:
             return notes
-        self.network.load_state_dict(_part("network", found.tensors))
-        self.average.load_state_dict(_part("average", found.tensors))
-        self._best = {
-            key: value.to(self.device) for key, value in _part("best", found.tensors).items()
-        }
-        optimiser.load(self._optimiser, _part("optimiser", found.tensors))
-        _set_random_state(_part("random", found.tensors), self.device)
-        self._total = found.tensors["total"].to(self.device)
-        self._scaler.load_state_dict(found.state["scaler"])
+        self._learner.load(found.tensors)
+        self._best = _on(self.device, part("best", found.tensors))
+        self._learner.scaler.load_state_dict(found.state["scaler"])
         self._position = Position.of(found.state["position"])
-        if self._position.samples:
+        if self._position.samples and batches is not None:
             batches.load_state_dict(found.state["batches"])
         return notes
 
 
-def _prefixed(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {f"{prefix}/{key}": value for key, value in tensors.items()}
-
-
-def _part(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    start = f"{prefix}/"
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-
-
-def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_state(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    torch.set_rng_state(states["cpu"])
-    if device.type == "cuda" and "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"], device)
+def _on(device: torch.device, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value.to(device) for key, value in tensors.items()}

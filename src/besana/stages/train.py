@@ -10,12 +10,14 @@ import contextlib
 import datetime as dt
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from besana import __version__
 from besana.engines import Engine
 from besana.errors import ConfigError
+from besana.learning.ranks import started_by_torchrun
 from besana.learning.runs import Run, fold_table, start_run
 from besana.learning.settings import TrainSettings
 from besana.progress import track
@@ -52,11 +54,15 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     """
     config = config or workspace.settings("train", Config)
     settings = _located(workspace, config)
+    if (started := started_by_torchrun()) > 1:
+        settings = _shared(settings, started)
     dataset = open_dataset(workspace, *_name_and_version(settings.dataset))
     training = start_run(workspace, settings, dataset)
     with open_report(workspace, "train", config) as report:
         if training.record["state"] == "unfinished":
             _train(workspace, settings, dataset, training, report)
+        elif started_by_torchrun() > 1:
+            _dismiss(settings)
         if not training.is_finished:
             _log(workspace, settings, training)
         _describe(report, training)
@@ -71,6 +77,33 @@ def _located(workspace: Workspace, config: Config) -> Config:
     return config.model_copy(update={"weights": str(workspace.path / path)})
 
 
+def _shared(settings: Config, trainers: int) -> Config:
+    """Take as many trainers as torchrun started."""
+    if settings.parallel == "single":
+        raise ConfigError(
+            f"torchrun started {trainers} trainers, but one is to train alone.",
+            "Add --parallel ddp.",
+        )
+    return settings.model_copy(update={"trainers": trainers})
+
+
+def attend(config: Config) -> None:
+    """Train as one of torchrun's trainers, but not the first, which runs the stage."""
+    from besana.learning.trainer import attend as attend_team
+    from besana.models.model import device_name
+
+    attend_team(device_name(config.device))
+
+
+def _dismiss(config: Config) -> None:
+    """Tell torchrun's other trainers that there is nothing to do."""
+    from besana.learning.trainer import leading
+    from besana.models.model import device_name
+
+    with leading(device_name(config.device)):
+        pass
+
+
 def _name_and_version(dataset: str) -> tuple[str, int | None]:
     name, slash, version = dataset.partition("/")
     if slash and not version.isdigit():
@@ -81,24 +114,26 @@ def _name_and_version(dataset: str) -> tuple[str, int | None]:
 def _train(
     workspace: Workspace, settings: Config, dataset: Dataset, training: Run, report: Report
 ) -> None:
-    from besana.learning.strategies import Listener, Task, train
+    from besana.learning.strategies import train
+    from besana.learning.task import Listener, Task
+    from besana.learning.trainer import leading
     from besana.models.model import device_name
 
+    device = device_name(settings.device)
     task = Task(
         settings=settings,
         dataset=dataset,
-        manifest=dataset.manifest(),
         shards=workspace.shards,
         embeddings=workspace.embeddings,
         temporary=workspace.temporary,
         checkpoints=training.checkpoints,
-        device=device_name(settings.device),
+        device=device,
     )
     samples = len(task.positions("train"))
     report.count_in(samples)
     history = _History(training)
-    with _Bars() as bars:
-        trained = train(task, Listener(bars.begin, bars.advance, history.add))
+    with _Bars() as bars, leading(device) as team:
+        trained = train(replace(task, team=team), Listener(bars.begin, bars.advance, history.add))
     _save(training, dataset, settings, trained)
     training.update(
         state="trained",
