@@ -1,62 +1,44 @@
-"""What serving costs beside a bare ONNX Runtime loop, with open-loop load: no coordinated omission.
+"""What serving costs beside a bare ONNX Runtime loop and BentoML, with open-loop load.
 
-    python benchmarks/serving.py [--seconds 10] [--drains 20] [--backbone timm/mobilenetv2_100]
+    python benchmarks/serving.py [--parts processor load drains] [--peer-python /path/to/python]
 
 One model, exported once, random weights. The bare loop judges pictures that lie in memory already,
-batch by batch. The server gets the same pixels as KServe tensors (binary), then JPEG files. Load
-arrives at a constant rate whether or not answers come back; a request's time starts when it was
-due.
+batch by batch. The server gets the same pixels as KServe tensors (binary), then JPEG files.
+
+The server has core 0, and so have the bare loop and the peer in their turns; the load generator is
+a process of its own on core 1 (`--server-cores`, `--client-cores`). So what is measured is a server
+of one core, whose callers are elsewhere. `--peer-python` names a Python with bentoml, onnxruntime
+and pillow; the peer then runs in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import os
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-TOKEN = "a-token-for-benchmarks-only"
+from serving_parts.drains import drains, start_server
+from serving_parts.load import (
+    Load,
+    at,
+    generate,
+    jpeg_file,
+    jpeg_request,
+    kserve_request,
+    request_of,
+)
 
-
-@dataclass
-class Load:
-    """What became of the requests of one run: status and seconds of each."""
-
-    answers: list[tuple[int, float]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def of(self, *statuses: int) -> list[float]:
-        """Give the seconds of requests that ended with one of these, in order."""
-        return sorted(s for status, s in self.answers if status in statuses)
-
-    def line(self) -> str:
-        """Say it in one line."""
-        good, refused = self.of(200), self.of(429, 503)
-        counts = dict(Counter(status for status, _ in self.answers))
-        parts = [f"{len(good) / self.seconds:7.1f} answers/s"]
-        if good:
-            parts.append(f"p50 {1e3 * at(good, 0.5):6.1f} ms  p99 {1e3 * at(good, 0.99):6.1f} ms")
-        if refused:
-            parts.append(f"refused p99 {1e3 * at(refused, 0.99):5.1f} ms")
-        return "  ".join([*parts, str(counts)])
-
-
-def at(times: list[float], share: float) -> float:
-    """Give a quantile of ordered times."""
-    return times[min(len(times) - 1, int(share * len(times)))]
+PARTS = ("processor", "load", "drains")
 
 
 def make_export(folder: Path, backbone: str, size: int) -> None:
@@ -90,200 +72,121 @@ def make_export(folder: Path, backbone: str, size: int) -> None:
     )
 
 
-def bare_rate(folder: Path, size: int, batch: int, threads: int, seconds: float) -> float:
-    """Judge one batch again and again, pictures/s."""
-    from besana.models.onnx_model import load_export
+class Bench:
+    """One export, and where everything runs.
 
-    model = load_export(folder / "onnx", threads=threads)
-    images = np.random.default_rng(1).integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
-    model.run(images)
-    count, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        model.run(images)
-        count += batch
-    return count / (time.perf_counter() - started)
+    Args:
+        export: The exported folder.
+        given: What the command line says.
+    """
 
+    def __init__(self, export: Path, given: argparse.Namespace) -> None:
+        self.export = export
+        card = json.loads((export / "export.json").read_text())
+        self.size, self.name = card["preprocessing"]["size_px"], card["model"]
+        self.batch, self.seconds = given.batch, given.seconds
+        self.server_cores, self.client_cores = given.server_cores, given.client_cores
+        self.peer_python = given.peer_python
+        self.threads = len(self.server_cores)
 
-def start_server(folder: Path, *options: str) -> tuple[subprocess.Popen[str], int]:
-    """Start `besana serve` and wait until it listens."""
-    command = [sys.executable, "-m", "besana", "serve", str(folder), "--folder"]
-    command += [str(folder / "onnx"), "--port", "0", "--refresh-s", "0", *options]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**os.environ, "BESANA_SERVE_TOKEN": TOKEN},
-    )
-    assert process.stdout is not None
-    page = json.loads(process.stdout.readline())["page"]
-    return process, int(page.rsplit(":", 1)[1].strip("/"))
+    def tensors(self, pictures: int) -> bytes:
+        """Make a request with pixels."""
+        return kserve_request(self.size, pictures, self.name)
 
-
-class Connections:
-    """Kept connections to one server; each carries one request at a time."""
-
-    def __init__(self, port: int, request: bytes) -> None:
-        self._port, self._request = port, addressed(request, port)
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-
-    async def ask(self) -> int:
-        """Send the request once; give its status, 0 when the connection failed."""
-        for _ in range(2):
-            fresh = not self._idle
-            pair = (
-                await asyncio.open_connection("127.0.0.1", self._port)
-                if fresh
-                else self._idle.pop()
-            )
-            reader, writer = pair
-            try:
-                writer.write(self._request)
-                status, keep = await _answer(reader)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                writer.close()
-                if fresh:
-                    return 0
-                continue
-            if keep:
-                self._idle.append(pair)
-            else:
-                writer.close()
-            return status
-        return 0
-
-    def close(self) -> None:
-        """Close what is kept."""
-        for _, writer in self._idle:
-            writer.close()
-
-
-async def _answer(reader: asyncio.StreamReader) -> tuple[int, bool]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    length = next((x for x in head.split("\r\n") if x.startswith("content-length:")), ":0")
-    await reader.readexactly(int(length.partition(":")[2]))
-    return int(head.split()[1]), "connection: close" not in head
-
-
-def addressed(request: bytes, port: int) -> bytes:
-    """Write the port into a request."""
-    return request.replace(b"localhost:PORT", b"localhost:%d" % port, 1)
-
-
-def request_of(path: str, kind: str, body: bytes, **headers: str) -> bytes:
-    """Write a whole request; the port comes in where it is sent."""
-    given = {
-        "Host": "localhost:PORT",
-        "Authorization": f"Bearer {TOKEN}",
-        "Content-Type": kind,
-        "Content-Length": str(len(body)),
-        **{key.replace("_", "-"): value for key, value in headers.items()},
-    }
-    lines = [f"POST {path} HTTP/1.1", *(f"{key}: {value}" for key, value in given.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> Load:
-    """Send at a constant rate; the clock of a request starts when it was due."""
-    load, connections = Load(), Connections(port, request)
-
-    async def one(due: float) -> None:
-        status = await connections.ask()
-        load.answers.append((status, time.perf_counter() - due))
-
-    started = time.perf_counter()
-    tasks = []
-    for number in range(int(rate * seconds)):
-        due = started + number / rate
-        await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        tasks.append(asyncio.create_task(one(due)))
-    await asyncio.gather(*tasks)
-    load.seconds = time.perf_counter() - started
-    connections.close()
-    return load
-
-
-async def closed_loop(port: int, request: bytes, callers: int, seconds: float) -> Load:
-    """Let some callers ask one after another: the most that the server gives."""
-    load, connections = Load(), Connections(port, request)
-    started = time.perf_counter()
-
-    async def caller() -> None:
-        while (since := time.perf_counter()) < started + seconds:
-            status = await connections.ask()
-            load.answers.append((status, time.perf_counter() - since))
-
-    await asyncio.gather(*(caller() for _ in range(callers)))
-    load.seconds = time.perf_counter() - started
-    connections.close()
-    return load
-
-
-def kserve_request(size: int, pictures: int) -> bytes:
-    """Make a request with pixels, KServe's binary form."""
-    images = np.random.default_rng(2).integers(0, 256, (pictures, size, size, 3)).astype(np.uint8)
-    tensor = {"name": "images", "datatype": "UINT8", "shape": list(images.shape)}
-    head = json.dumps({"inputs": [tensor]}).encode()
-    return request_of(
-        "/v2/models/bench/infer",
-        "application/octet-stream",
-        head + images.tobytes(),
-        Inference_Header_Content_Length=str(len(head)),
-    )
-
-
-def jpeg_request(size: int) -> bytes:
-    """Make a request with one JPEG file."""
-    import simplejpeg
-
-    rng = np.random.default_rng(3)
-    small = rng.integers(0, 256, (size // 8, size // 8, 3)).astype(np.uint8)
-    picture = np.ascontiguousarray(small.repeat(8, axis=0).repeat(8, axis=1))
-    return request_of("/predict", "image/jpeg", simplejpeg.encode_jpeg(picture, 90))
-
-
-def drains(folder: Path, request: bytes, count: int, options: list[str]) -> tuple[int, int]:
-    """Stop a server under load again and again; count answers and failures."""
-    good = failed = 0
-    for _ in range(count):
-        process, port = start_server(folder, "--drain-s", "0.3", *options)
-
-        async def ask(port: int = port, process: subprocess.Popen[str] = process) -> list[int]:
-            found: list[int] = []
-
-            async def caller() -> None:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                keep = True
-                while keep:
-                    writer.write(addressed(request, port))
-                    status, keep = await _answer(reader)
-                    found.append(status)
-                writer.close()
-
-            callers = [asyncio.create_task(caller()) for _ in range(4)]
-            await asyncio.sleep(0.3)
+    @contextlib.contextmanager
+    def server(self) -> Iterator[tuple[subprocess.Popen[str], int]]:
+        """Run `besana serve`; give its process and port."""
+        options = ["--threads", str(self.threads), "--decoders", str(self.threads)]
+        options += ["--batch-size", str(self.batch)]
+        process, port = start_server(self.export, *options, cores=tuple(self.server_cores))
+        try:
+            yield process, port
+        finally:
             process.send_signal(signal.SIGTERM)
-            for outcome in await asyncio.gather(*callers, return_exceptions=True):
-                if outcome is not None:
-                    found.append(0)
-            return found
+            process.wait(30)
 
-        statuses = asyncio.run(ask())
-        process.wait(30)
-        good += statuses.count(200)
-        failed += sum(status not in (200, 429) for status in statuses)
-    return good, failed
+    @contextlib.contextmanager
+    def peer(self) -> Iterator[int]:
+        """Run the same model behind BentoML; give its port."""
+        port = 18_999
+        environment = {
+            **os.environ,
+            "BENTOML_DO_NOT_TRACK": "True",
+            "BENCH_MODEL": str(self.export / "model-fp32.onnx"),
+            "BENCH_BATCH": str(self.batch),
+            "BENCH_THREADS": str(self.threads),
+        }
+        words = [
+            "serve",
+            "serving_parts.peer:Peer",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "-q",
+        ]
+        command = [self.peer_python, "-m", "bentoml", *words]
+        with on_cores(self.server_cores):
+            process = subprocess.Popen(command, cwd=Path(__file__).parent, env=environment)
+        try:
+            wait_for(port)
+            yield port
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+    def closed(self, port: int, request: bytes, callers: int, seconds: float) -> Load:
+        """Let some callers ask one after another."""
+        return generate(
+            "closed", port, request, self.client_cores, callers=callers, seconds=seconds
+        )
+
+    def open(self, port: int, request: bytes, rate: float, seconds: float) -> Load:
+        """Send at a constant rate."""
+        return generate("open", port, request, self.client_cores, rate=rate, seconds=seconds)
 
 
 @contextlib.contextmanager
-def server(folder: Path, *options: str) -> Iterator[int]:
-    """Run a server; give its port."""
-    process, port = start_server(folder, *options)
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Run what is inside, and the processes that it starts, on some cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
     try:
-        yield port
+        yield
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+        os.sched_setaffinity(0, before)
+
+
+def wait_for(port: int) -> None:
+    """Wait until a server says that it is ready."""
+    import urllib.request
+
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz").close()
+            return
+        time.sleep(0.5)
+    raise SystemExit("the peer does not start")
+
+
+def bare(bench: Bench, seconds: float) -> tuple[float, float]:
+    """Judge one batch again and again: pictures/s, and milliseconds of processor a picture."""
+    from besana.models.onnx_model import load_export
+
+    with on_cores(bench.server_cores):
+        model = load_export(bench.export, threads=bench.threads)
+        rng, shape = np.random.default_rng(1), (bench.batch, bench.size, bench.size, 3)
+        images = rng.integers(0, 256, shape).astype(np.uint8)
+        model.run(images)
+        count, started, spent = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - started < seconds:
+            model.run(images)
+            count += bench.batch
+        return (
+            count / (time.perf_counter() - started),
+            1000 * (time.process_time() - spent) / count,
+        )
 
 
 def spent_s(process: subprocess.Popen[str]) -> float:
@@ -294,96 +197,109 @@ def spent_s(process: subprocess.Popen[str]) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in (root, *root.children(recursive=True)))
 
 
-def processor_ms(
-    process: subprocess.Popen[str], port: int, request: bytes, seconds: float, pictures: int
-) -> float:
-    """Measure what one picture costs in processor time, whatever else the machine does."""
-    asyncio.run(closed_loop(port, request, 4, 1.0))
-    before = spent_s(process)
-    load = asyncio.run(closed_loop(port, request, max(3, 12 // pictures), seconds))
-    return 1000 * (spent_s(process) - before) / (pictures * len(load.of(200)))
+def processor_times(bench: Bench) -> None:
+    """Print processor time a picture, whatever else the machine does, beside the bare loop's."""
+    _, least = bare(bench, bench.seconds / 2)
+    print(f"processor time a picture, bare loop: {least:.2f} ms", flush=True)
+    with bench.server() as (process, port):
+        for what, request, pictures in (
+            (f"tensors of {bench.batch}", bench.tensors(bench.batch), bench.batch),
+            ("tensors of 1", bench.tensors(1), 1),
+            ("JPEG files", jpeg_request(bench.size), 1),
+        ):
+            bench.closed(port, request, 2, 1.0)
+            before = spent_s(process)
+            load = bench.closed(port, request, max(2, 16 // pictures), bench.seconds)
+            ours = 1000 * (spent_s(process) - before) / (pictures * len(load.of(200)))
+            share = least / ours
+            print(f"processor time a picture, {what}: {ours:.2f} ms, bare over that {share:.2f}")
 
 
-def bare_processor_ms(folder: Path, size: int, batch: int) -> float:
-    """Measure what one picture costs in the bare loop, on one thread."""
-    from besana.models.onnx_model import load_export
-
-    model = load_export(folder / "onnx", threads=1)
-    images = np.random.default_rng(1).integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
-    model.run(images)
-    started, rounds = time.process_time(), 20
-    for _ in range(rounds):
-        model.run(images)
-    return 1000 * (time.process_time() - started) / (rounds * batch)
-
-
-def processor_times(folder: Path, size: int, batch: int, seconds: float) -> None:
-    """Print processor time a picture, beside the bare loop's."""
-    bare = bare_processor_ms(folder, size, batch)
-    print(f"processor time a picture, bare loop: {bare:.2f} ms", flush=True)
-    process, port = start_server(folder, "--threads", "1", "--batch-size", str(batch))
-    for what, request, pictures in (
-        (f"tensors of {batch}", kserve_request(size, batch), batch),
-        ("tensors of 1", kserve_request(size, 1), 1),
-        ("JPEG files", jpeg_request(size), 1),
-    ):
-        ours = processor_ms(process, port, request, seconds, pictures)
-        print(f"processor time a picture, {what}: {ours:.2f} ms, bare over that {bare / ours:.2f}")
-    process.send_signal(signal.SIGTERM)
-    process.wait(30)
-
-
-def measured(port: int, request: bytes, seconds: float, what: str, pictures: int = 1) -> float:
+def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -> float:
     """Measure what a server gives, at 70 % of that, and at five times that; requests/s."""
-    asyncio.run(closed_loop(port, request, 4, 1.0))
-    most = asyncio.run(closed_loop(port, request, max(2, 24 // pictures), seconds))
-    rate = len(most.of(200)) / most.seconds
+    bench.closed(port, request, callers, 1.0)
+    most = bench.closed(port, request, callers, bench.seconds)
     print(f"{what}, as many as it takes   {most.line()}", flush=True)
-    at_70 = asyncio.run(open_loop(port, request, 0.7 * rate, seconds))
+    at_70 = bench.open(port, request, 0.7 * most.per_s, bench.seconds)
     print(f"{what}, 70 % of that          {at_70.line()}", flush=True)
-    over = asyncio.run(open_loop(port, request, 5 * rate, min(seconds, 5.0)))
+    over = bench.open(port, request, 5 * most.per_s, min(bench.seconds, 5.0))
     print(f"{what}, 5 times that          {over.line()}", flush=True)
     if at_70.of(200) and over.of(200):
         ratio = at(over.of(200), 0.99) / at(at_70.of(200), 0.99)
         print(f"{what}, p99 of accepted at 5x over p99 at 70 %: {ratio:.2f}", flush=True)
-    return rate
+    return most.per_s
+
+
+def loads(bench: Bench) -> None:
+    """Measure rates and waiting times, and say which share of the bare loop's rate they are."""
+    rates = [bare(bench, bench.seconds / 2)[0]]
+    several = f"tensors of {bench.batch}"
+    with bench.server() as (_, port):
+        ours = {
+            several: bench.batch * measured(bench, port, bench.tensors(bench.batch), several, 2),
+            "tensors of 1": measured(bench, port, bench.tensors(1), "tensors of 1", 24),
+            "JPEG files": measured(bench, port, jpeg_request(bench.size), "JPEG files", 24),
+        }
+    rates.append(bare(bench, bench.seconds / 2)[0])
+    if bench.peer_python:
+        with bench.peer() as port:
+            what = f"BentoML, {several}"
+            rate = measured(bench, port, raw_request(bench), what, 2)
+            ours[what] = bench.batch * rate
+            ours["BentoML, JPEG files"] = measured(
+                bench, port, form_request(bench.size), "BentoML, JPEG files", 24
+            )
+        rates.append(bare(bench, bench.seconds / 2)[0])
+    least = statistics.mean(rates)
+    print(f"bare loop: {least:.1f} pictures/s ({min(rates):.1f} to {max(rates):.1f})")
+    for what, rate in ours.items():
+        print(f"{what}: {rate:.1f} pictures/s, {rate / least:.2f} of the bare loop")
+
+
+def raw_request(bench: Bench) -> bytes:
+    """Make a request with the pixels of a batch, as the peer takes them."""
+    shape = (bench.batch, bench.size, bench.size, 3)
+    pixels = np.random.default_rng(2).integers(0, 256, shape).astype(np.uint8)
+    return request_of("/tensors", "application/octet-stream", pixels.tobytes())
+
+
+def form_request(size: int) -> bytes:
+    """Make a form with one JPEG file, as the peer takes them."""
+    head = (
+        '--xxxxxx\r\nContent-Disposition: form-data; name="images"; filename="a.jpg"\r\n'
+        "Content-Type: image/jpeg\r\n\r\n"
+    )
+    body = head.encode() + jpeg_file(size) + b"\r\n--xxxxxx--\r\n"
+    return request_of("/pictures", "multipart/form-data; boundary=xxxxxx", body)
 
 
 def main() -> None:
     """Measure and print."""
+    cores = sorted(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--folder", type=Path, help="an exported folder; else one is made")
     parser.add_argument("--backbone", default="timm/mobilenetv2_100")
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--server-cores", type=int, nargs="+", default=cores[:1])
+    parser.add_argument("--client-cores", type=int, nargs="+", default=cores[1:2])
     parser.add_argument("--drains", type=int, default=20)
-    parser.add_argument("--only-processor-time", action="store_true")
+    parser.add_argument("--peer-python", default="")
     given = parser.parse_args()
-    print(f"load before: {os.getloadavg()[0]:.2f}, cores: {len(os.sched_getaffinity(0))}")
+    print(f"load before: {os.getloadavg()[0]:.2f}, cores: {len(cores)}", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        make_export(folder, given.backbone, given.size)
-        options = ["--threads", str(given.threads), "--batch-size", str(given.batch)]
-        processor_times(folder, given.size, given.batch, given.seconds)
-        if given.only_processor_time:
-            return
-        bare = [
-            bare_rate(folder, given.size, given.batch, given.threads, given.seconds / 2)
-            for _ in range(2)
-        ]
-        print(f"bare loop, batches of {given.batch}: {statistics.mean(bare):.1f} pictures/s")
-        with server(folder, *options) as port:
-            whole = kserve_request(given.size, given.batch)
-            rate = measured(port, whole, given.seconds, f"tensors of {given.batch}", given.batch)
-            share = rate * given.batch / statistics.mean(bare)
-            print(f"share of the bare loop, tensors of {given.batch}: {share:.2f}")
-            rate = measured(port, kserve_request(given.size, 1), given.seconds, "tensors of 1")
-            print(f"share of the bare loop, tensors of 1: {rate / statistics.mean(bare):.2f}")
-            rate = measured(port, jpeg_request(given.size), given.seconds, "JPEG files")
-            print(f"share of the bare loop, JPEG files: {rate / statistics.mean(bare):.2f}")
-        good, failed = drains(folder, jpeg_request(given.size), given.drains, options)
-        print(f"{given.drains} drains under load: {good} answers, {failed} failed")
+        if given.folder is None:
+            make_export(Path(place), given.backbone, given.size)
+        bench = Bench(given.folder or Path(place) / "onnx", given)
+        if "processor" in given.parts:
+            processor_times(bench)
+        if "load" in given.parts:
+            loads(bench)
+        if "drains" in given.parts:
+            good, failed = drains(bench.export, jpeg_request(bench.size), given.drains)
+            print(f"{given.drains} drains under load: {good} answers, {failed} failed")
 
 
 if __name__ == "__main__":

@@ -188,3 +188,25 @@ def retraining_status(catalog: Catalog) -> str:
         return ""
     one = rows[0]
     return f"retraining {one.number} of {one.model} ({one.reason}): {one.state}"
+
+
+def last_steps(catalog: Catalog) -> tuple[str, list[tuple[str, bool]]] | None:
+    """Give the last retraining's title and its steps, each with whether it is done.
+
+    Returns:
+        None before the first; the last entry is how it ended, once it has.
+    """
+    if not has_tables(catalog):
+        return None
+    r = retrainings.c
+    rows = catalog.rows(
+        sa.select(r.number, r.model, r.reason, r.state).order_by(r.number.desc()).limit(1)
+    )
+    if not rows:
+        return None
+    number, model, reason, state = rows[0]
+    reached = STEPS.index(state) if state in STEPS else len(STEPS)
+    steps = [(step, place < reached) for place, step in enumerate(STEPS)]
+    if state not in STEPS:
+        steps.append((state, True))
+    return f"{number} · {model} · {reason}", steps

@@ -64,7 +64,7 @@ def read_frames(catalog: Catalog, camera: str, start: dt.datetime, end: dt.datet
     for page in catalog.pages(select, [f.id], _PAGE_ROWS):
         for row in page:
             at_s.append(int(row.captured_at.timestamp()))
-            rows.append(figures_of(row._mapping, bool(row.blocked)))
+            rows.append(figures_of(dict(row._mapping), bool(row.blocked)))
             hashes.append(row.perceptual_hash)
     return frames_of(at_s, rows, hashes)
 

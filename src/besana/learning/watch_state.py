@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
@@ -129,29 +130,58 @@ def mark_alerted(catalog: Catalog, rows: Sequence[sa.Row[Any]]) -> None:
             connection.execute(told, values)
 
 
-def watch_status(catalog: Catalog) -> str:
-    """Say in a line how the cameras of the last watched model are; empty before the first look."""
+@dataclass(frozen=True)
+class Watched:
+    """How one camera was at its last look.
+
+    Attributes:
+        name: Its name.
+        model: Name and number of the model version that watched it.
+        until: End of the look.
+        changes: Signals that had changed.
+        accuracy: Estimated accuracy; None where nothing could be estimated.
+    """
+
+    name: str
+    model: str
+    until: dt.datetime
+    changes: int
+    accuracy: float | None
+
+
+def watched_cameras(catalog: Catalog) -> list[Watched]:
+    """Tell how the cameras of the model watched last are; nothing before the first look."""
     if not has_tables(catalog):
-        return ""
+        return []
     d = drift.c
     newest = catalog.rows(
         sa.select(d.model, d.version).order_by(d.looked_at.desc(), d.window_end.desc()).limit(1)
     )
     if not newest:
+        return []
+    model, version = newest[0]
+    rows = latest_rows(catalog, model, version)
+    found = []
+    for name in sorted({row.camera for row in rows}):
+        own = [row for row in rows if row.camera == name]
+        estimates = (r.value for r in own if r.signal == ACCURACY and r.region == CAMERA)
+        accuracy = next((value for value in estimates if value is not None), None)
+        changes = sum(row.state == "drift" for row in own)
+        found.append(Watched(name, f"{model}/{version}", own[0].window_end, changes, accuracy))
+    return found
+
+
+def watch_status(catalog: Catalog) -> str:
+    """Say in a line how the cameras of the last watched model are; empty before the first look."""
+    cameras = watched_cameras(catalog)
+    if not cameras:
         return ""
-    rows = latest_rows(catalog, newest[0].model, newest[0].version)
-    cameras = sorted({row.camera for row in rows})
-    parts = [_camera_status(name, [r for r in rows if r.camera == name]) for name in cameras]
-    return f"{newest[0].model}/{newest[0].version}: {'; '.join(parts)}"
+    return f"{cameras[0].model}: {'; '.join(map(_camera_status, cameras))}"
 
 
-def _camera_status(name: str, rows: Sequence[sa.Row[Any]]) -> str:
-    changed = sum(row.state == "drift" for row in rows)
-    words = f"{name} {changed} changes" if changed else f"{name} as usual"
-    for row in rows:
-        if row.signal == ACCURACY and row.region == CAMERA and row.value is not None:
-            words += f", accuracy about {row.value:.0%}"
-    return words
+def _camera_status(one: Watched) -> str:
+    words = f"{one.name} {one.changes} changes" if one.changes else f"{one.name} as usual"
+    return words if one.accuracy is None else f"{words}, accuracy about {one.accuracy:.0%}"
 
 
 def _told(value: float) -> float | None:

@@ -5,15 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from besana import catalog as tables
+from besana.catalog import Catalog
+from besana.learning.retraining import last_steps
+from besana.learning.watch_state import watched_cameras
 from besana.storage import free_bytes
 from besana.web.desk import Desk
 from besana.web.way import read_way
 
 _TRAININGS = 10
+STEP_WORDS = {
+    "labels": "Labels asked for",
+    "split": "Dataset frozen",
+    "train": "Model trained",
+    "evaluate": "Model evaluated",
+    "register": "Model registered",
+    "gate": "Judged by the gate",
+    "approval": "Decided",
+    "promoted": "The new model is champion",
+    "kept": "The champion stays",
+}
+"""Steps and ends of a retraining, as people read them."""
 
 
 def status_facts(desk: Desk) -> dict[str, Any]:
-    """Gather the way, what is due, labels by class, the last trainings.
+    """Gather the way, what is due, the watch, labels by class, the last trainings.
 
     Args:
         desk: Whose workspace.
@@ -27,6 +42,8 @@ def status_facts(desk: Desk) -> dict[str, Any]:
     total = sum(labels.values())
     return {
         "way": read_way(workspace.reports),
+        "cameras": watched_cameras(catalog),
+        "retraining": _retraining(catalog),
         "due": _due(desk, sum(frames.values()), sum(quality.values()), sum(samples.values())),
         "classes": [
             (name, count, count / max(1, total))
@@ -37,6 +54,15 @@ def status_facts(desk: Desk) -> dict[str, Any]:
             for path in sorted(workspace.runs.glob("*/run.json"), reverse=True)[:_TRAININGS]
         ],
     }
+
+
+def _retraining(catalog: Catalog) -> tuple[str, list[tuple[str, bool]]] | None:
+    """Give the last retraining's title and its steps in words, each with whether it is done."""
+    found = last_steps(catalog)
+    if found is None:
+        return None
+    title, steps = found
+    return title, [(STEP_WORDS[step], done) for step, done in steps]
 
 
 def _due(desk: Desk, frames: int, judged: int, samples: int) -> list[tuple[str, int, str]]:

@@ -1,7 +1,5 @@
 """Stop a server under load, again and again: no request may fail.
 
-python benchmarks/serving_drains.py EXPORTED-FOLDER --drains 200 --at-once 2
-
 Four callers ask one request after another over kept connections, as behind a load balancer: each
 stops when an answer says that the connection closes. SIGTERM comes at another moment each time.
 A request fails when its connection breaks, or when it is answered with anything but 200 or 429.
@@ -9,7 +7,6 @@ A request fails when its connection breaks, or when it is answered with anything
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -21,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from serving_load import TOKEN, addressed, jpeg_request, read_answer
+from serving_parts.load import TOKEN, addressed, read_answer
 
 _CALLERS = 4
 _STARTED_S = 120.0
@@ -100,22 +97,3 @@ def drains(export: Path, request: bytes, count: int, at_once: int = 1) -> tuple[
     with ThreadPoolExecutor(at_once) as pool:
         found = sum(pool.map(lambda n: drain(export, request, n), range(count)), Counter())
     return found[200], sum(n for status, n in found.items() if status not in (200, 429))
-
-
-def main() -> int:
-    """Drain and print; status 1 when a request failed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("export", type=Path)
-    parser.add_argument("--drains", type=int, default=200)
-    parser.add_argument("--at-once", type=int, default=1)
-    given = parser.parse_args()
-    size = json.loads((given.export / "export.json").read_text())["preprocessing"]["size_px"]
-    started = time.monotonic()
-    good, failed = drains(given.export, jpeg_request(max(64, size)), given.drains, given.at_once)
-    spent = time.monotonic() - started
-    print(f"{given.drains} drains under load: {good} answers, {failed} failed, {spent:.0f} s")
-    return int(failed > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

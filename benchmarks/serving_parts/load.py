@@ -1,6 +1,6 @@
 """A load generator in a process of its own: open-loop and closed-loop, over kept connections.
 
-    python benchmarks/serving_load.py open PORT REQUEST-FILE --rate 100 --seconds 8 --cores 1
+    python benchmarks/serving_parts/load.py open PORT REQUEST-FILE --rate 100 --seconds 8 --cores 1
 
 A request's time starts when it was due, so a server that stalls cannot hide it. One line of JSON
 comes out: status and seconds of each request.
