@@ -113,7 +113,15 @@ def run(workspace: Workspace, config: Config) -> int:
     if config.what in ("onnx", "edge"):
         from besana.commands.model_export import export_registered
 
-        return export_registered(workspace, config)
+        return export_registered(
+            workspace,
+            config.model,
+            config.model_version,
+            config.out,
+            precision=config.precision,
+            tracking_uri=config.tracking_uri,
+            for_device=config.what == "edge",
+        )
     if not config.out:
         raise ConfigError(f"Where to write the {config.what} is missing.", "Give OUT.")
     if config.what == "labels":

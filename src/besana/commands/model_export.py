@@ -12,16 +12,29 @@ from besana.storage import Storage, open_storage
 from besana.workspace import Workspace
 
 if TYPE_CHECKING:
-    from besana.commands.export import Config
-    from besana.models.onnx_model import Certificate
+    from besana.models.onnx_model import Certificate, Precision
 
 
-def export_registered(workspace: Workspace, config: Config) -> int:
+def export_registered(
+    workspace: Workspace,
+    model: str,
+    version: str,
+    out: str,
+    *,
+    precision: Sequence[Precision],
+    tracking_uri: str = "",
+    for_device: bool = False,
+) -> int:
     """Export a registered version, certify it, and copy it out where that was asked for.
 
     Args:
         workspace: Where the model is.
-        config: Which version, what and where to.
+        model: Its name.
+        version: Champion, challenger or a number.
+        out: Where to copy it; empty: nowhere.
+        precision: Which files.
+        tracking_uri: MLflow server; empty: the workspace's.
+        for_device: With all that a device needs to run it, and without exports that do not hold.
 
     Returns:
         How many files were copied, or lie in the model's own folder.
@@ -33,25 +46,24 @@ def export_registered(workspace: Workspace, config: Config) -> int:
     from besana.learning.exporting import export_folder, export_version
     from besana.registry import open_registry
 
-    if config.what == "edge" and not config.out:
+    if for_device and not out:
         raise ConfigError("Where to write the folder for the device is missing.", "Give OUT.")
-    registry = open_registry(workspace, config.tracking_uri)
-    version = registry.version(config.model, config.model_version)
-    certificate = export_version(workspace, registry, version, config.precision)
+    registry = open_registry(workspace, tracking_uri)
+    registered = registry.version(model, version)
+    certificate = export_version(workspace, registry, registered, precision)
     _show(certificate)
-    source = export_folder(workspace, version)
-    files = _files(certificate, with_refused=config.what == "onnx")
-    if not config.out:
+    source = export_folder(workspace, registered)
+    files = _files(certificate, with_refused=not for_device)
+    if not out:
         typer.echo(f"{len(files)} files in {source.url}")
         return len(files)
-    out = open_storage(config.out)
     extra: dict[str, bytes] = {}
-    if config.what == "edge":
+    if for_device:
         from besana.serving.edge import edge_files
 
         extra = edge_files(certificate, workspace.cameras)
-    count = _copy(source, out, files, extra)
-    typer.echo(f"{count} files in {config.out}")
+    count = _copy(source, open_storage(out), files, extra)
+    typer.echo(f"{count} files in {out}")
     return count
 
 
