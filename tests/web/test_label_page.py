@@ -281,3 +281,29 @@ def test_language_is_switched_and_remembered(browser: Browser, site: Site) -> No
         assert page.locator("html").get_attribute("lang") == "es"
         assert violations(page) == []
         assert complaints == []
+
+
+@pytest.mark.slow
+def test_a_reviewer_shows_a_picture_as_an_example(browser: Browser, site: Site) -> None:
+    with signed_in(browser, site, role="labeller") as context:
+        page, _ = labelling(context, site)
+        page.keyboard.press("x")
+        assert not page.locator("#example").is_visible()
+        assert not page.locator("#example-dialog").is_visible()
+    with signed_in(browser, site, role="reviewer", name="Eva") as context:
+        page, complaints = labelling(context, site)
+        frame, _, region = shown(page).rpartition("/")
+        page.keyboard.press("x")
+        assert violations(page) == []
+        page.get_by_role("dialog").get_by_role("button", name="standing").click()
+        page.wait_for_selector("#criteria img")
+        assert page.locator("#criteria dt").inner_text() == "standing"
+        page.goto(f"http://127.0.0.1:{site.port}/classes")
+        page.wait_for_selector(".examples img")
+        by_name = {each["name"]: each["examples"] for each in site.desk.classes.listed()}
+        expected = [{"frame": frame, "region": region}]
+        assert by_name == {"lying": [], "standing": expected, "empty": []}
+        page.get_by_role("button", name="No example any more").click()
+        page.wait_for_selector(".examples img", state="detached")
+        assert complaints == []
+    assert not any(each["examples"] for each in site.desk.classes.listed())

@@ -88,7 +88,8 @@ class LabelRoutes:
         name = caller_of(request).name
         results: list[dict[str, Any]] = []
         waiting: list[Saying] = []
-        names = await run_in_threadpool(self._desk.classes.names)
+        book = self._desk.classes
+        names = book.settled() or await run_in_threadpool(book.names)
         for act in acts.acts:
             if act.act == "label" and not (error := _error_of(act, names)):
                 waiting.append(

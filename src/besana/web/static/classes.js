@@ -22,9 +22,16 @@ function card(each) {
     make("h2", {}, ...[each.digit, each.letter.toUpperCase()].filter(Boolean).map((key) => make("kbd", {}, key)), ` ${each.name}`),
     make("p", { class: "note" }, say("{} labels", number(each.labels))),
     make("p", { class: "field" }, make("label", { for: text.id }, say("How to tell")), text),
-    make("p", { class: "examples" }, ...each.examples.map((example) => make("img", { src: pictureOf({ ...example, mark: "" }, 160), alt: each.name, loading: "lazy" }))),
+    make("p", { class: "examples" }, ...each.examples.flatMap((example) => shownExample(each, example))),
     isAdmin ? make("button", { type: "button", onclick: () => change(each) }, say("Change…")) : null,
   );
+}
+
+function shownExample(each, example) {
+  const image = make("img", { src: pictureOf({ ...example, mark: "" }, 160), alt: each.name, loading: "lazy" });
+  if (!mayWrite) return [image];
+  const leave = async () => (await done("/api/examples", { name: each.name, ...example, shown: false })) && load();
+  return [image, make("button", { type: "button", "data-example": example.frame, onclick: leave }, say("No example any more"))];
 }
 
 function change(each) {

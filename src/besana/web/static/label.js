@@ -12,6 +12,8 @@ const SOURCES = { label: "web", review: "review", "spot-check": "spot-check" };
 const multi = document.querySelector(".bench").dataset.multi === "yes";
 const viewer = new Viewer($("picture"), $("outline"), $("screen"));
 
+const mayDescribe = ["reviewer", "admin"].includes(person.role);
+
 const WHY = {
   disagree: "People disagree",
   unsure: "Somebody was unsure",
@@ -300,6 +302,29 @@ function writeNote() {
   $("note-dialog").showModal();
 }
 
+// Reviewers and admins choose the pictures that show what a class is.
+let exemplary = null;
+
+function chooseExample() {
+  exemplary = viewer.shown ?? current;
+  if (!exemplary || !mayDescribe || !classes.length) return;
+  $("example-classes").replaceChildren(...classes.map(({ name }) => make("li", {}, make("button", { type: "submit", value: name }, name))));
+  $("example-dialog").showModal();
+}
+
+$("example-dialog").addEventListener("close", async () => {
+  const name = $("example-dialog").returnValue;
+  $("example-dialog").returnValue = "";
+  if (!name) return;
+  try {
+    await ask("POST", "/api/examples", { name, frame: exemplary.frame, region: exemplary.region });
+    notice(say("An example of {} now.", name));
+    await loadClasses();
+  } catch (error) {
+    notice(error instanceof Refused ? error.message : say("No connection; try again."));
+  }
+});
+
 $("note-dialog").addEventListener("close", () => (note = $("note-text").value.trim()));
 
 // Keys
@@ -316,6 +341,7 @@ const keys = {
   "-": () => viewer.zoom(1 / 1.4),
   h: showHistory,
   n: writeNote,
+  x: chooseExample,
   r: () => viewer.full(true),
 };
 
@@ -341,7 +367,7 @@ document.addEventListener("keyup", (event) => {
   if (event.key.toLowerCase() === "r") viewer.full(false);
 });
 
-const press = { skip: () => chooseReason(true), undo, redo, before: () => step(-1), after: () => step(1), frame: showFrame, "zoom-in": () => viewer.zoom(1.4), "zoom-out": () => viewer.zoom(1 / 1.4), note: writeNote, history: showHistory };
+const press = { skip: () => chooseReason(true), undo, redo, before: () => step(-1), after: () => step(1), frame: showFrame, "zoom-in": () => viewer.zoom(1.4), "zoom-out": () => viewer.zoom(1 / 1.4), note: writeNote, history: showHistory, example: chooseExample };
 for (const [id, action] of Object.entries(press)) $(id).addEventListener("click", action);
 for (const button of $("reasons").querySelectorAll("button")) button.addEventListener("click", () => skip(button.dataset.reason));
 const full = $("full");
@@ -358,5 +384,6 @@ $("opened")?.addEventListener("change", () => {
 });
 onLanguage(show);
 $("picture").alt = "";
+$("example").hidden = !mayDescribe;
 loadClasses().then(fill);
 setInterval(() => !document.hidden && fill(), 15000);
