@@ -1,10 +1,10 @@
-# make demo | test | check | fix | docs | bench. Needs Python 3.11 or later; everything else goes
+# make demo | test | check | fix | docs | bench | bench-loader. Needs Python 3.11 or later; everything else goes
 # into .venv, from the package index that pip is set up for, at the versions in constraints.txt.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test slow check fix docs bench
+.PHONY: demo test slow check fix docs bench bench-loader
 
 # Compiled modules are kept, whatever the machine says: importing torch and mlflow takes a third.
 export PYTHONDONTWRITEBYTECODE :=
@@ -46,6 +46,10 @@ docs: $(VENV)/.ready-to-develop
 
 bench: $(VENV)/.ready-to-develop
 	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+# PEERS=folder of an environment with the loaders to compare with: docs/reference/benchmarks-loader.md.
+bench-loader: $(VENV)/.ready-to-develop
+	$(BIN)/python benchmarks/loader/run.py $(if $(PEERS),--python "$(abspath $(PEERS))/bin/python")
 
 # What `besana demo` needs: besana with training, installed so that edits take effect at once.
 $(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/uv

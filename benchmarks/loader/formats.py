@@ -1,12 +1,16 @@
-"""Write a picture set in the format that a contender reads: the same JPEG bytes in each."""
+"""Write a picture set in the format that a contender reads: the same JPEG bytes in each.
+
+Run by `run.py`: python formats.py FORMAT FOLDER
+"""
 
 from __future__ import annotations
 
 import io
+import shutil
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from pictures import QUALITY, SETS, pictures
 
@@ -109,26 +113,6 @@ def litdata(folder: Path) -> None:
     writer.merge()
 
 
-def beton(folder: Path) -> None:
-    """Write the file that FFCV reads."""
-    from ffcv.fields import IntField, JPEGField
-    from ffcv.writer import DatasetWriter
-
-    class Files:
-        def __init__(self) -> None:
-            self.files = files_of(folder)
-
-        def __len__(self) -> int:
-            return len(self.files)
-
-        def __getitem__(self, number: int) -> tuple[Any, int]:
-            return self.files[number].read_bytes(), label_of(self.files[number])
-
-    (folder / "beton").mkdir()
-    fields = {"image": JPEGField(), "label": IntField()}
-    DatasetWriter(str(folder / "beton" / "a.beton"), fields).from_indexed_dataset(Files())
-
-
 def arrow(folder: Path) -> None:
     """Write the folder that Hugging Face datasets reads."""
     import datasets
@@ -157,3 +141,23 @@ def arrayrecord(folder: Path) -> None:
     for data, _ in samples(folder):
         writer.write(data)
     writer.close()
+
+
+FORMATS = {
+    made.__name__: made
+    for made in (jpeg, tfrecord, parts, tar, mds, litdata, arrow, lance, arrayrecord)
+}
+
+
+def main() -> None:
+    """Write one format, whole or not at all."""
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    done = folder / f".{name}"
+    if not done.exists():
+        shutil.rmtree(folder / name, ignore_errors=True)
+        FORMATS[name](folder)
+        done.touch()
+
+
+if __name__ == "__main__":
+    main()

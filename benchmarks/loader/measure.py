@@ -1,6 +1,7 @@
 """Measure one contender in this process and print its figures as JSON.
 
-Run by `run.py`: python measure.py CONTENDER FOLDER DTYPE WORKERS SECONDS
+Run by `run.py`: python measure.py CONTENDER, which tells what it is, or
+python measure.py CONTENDER FOLDER DTYPE WORKERS SECONDS
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import os
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +21,51 @@ WARM_UP_S = 2.0
 
 
 def main() -> None:
-    """Warm up for an epoch, or two seconds if that is longer; then count."""
-    name, folder, dtype, workers, seconds = sys.argv[1:]
-    contender: Any = importlib.import_module(f"contenders.{name}")
+    """Tell what a contender is, or how fast it is."""
     started = time.perf_counter()
-    batches = contender.stream(Work(Path(folder), dtype, int(workers)))
-    check(next(batches), dtype)
+    contender: Any = importlib.import_module(f"contenders.{sys.argv[1]}")
+    import_s = time.perf_counter() - started
+    if len(sys.argv) == 2:
+        print(json.dumps(describe(contender)), flush=True)
+    else:
+        _, folder, dtype, workers, seconds = sys.argv[1:]
+        work = Work(Path(folder), dtype, int(workers))
+        figures = measure(contender, work, float(seconds))
+        print(json.dumps(figures | {"import_s": import_s}), flush=True)
+    os._exit(0)  # some contenders hang when they are told to stop
+
+
+def describe(contender: Any) -> dict[str, Any]:
+    """Give format, settings, environment and versions."""
+    return {
+        "format": contender.FORMAT,
+        "settings": contender.SETTINGS,
+        "dtypes": contender.DTYPES,
+        "environment": getattr(contender, "ENVIRONMENT", {}),
+        "versions": {name: metadata.version(name) for name in contender.NEEDS},
+    }
+
+
+def measure(contender: Any, work: Work, seconds: float) -> dict[str, float]:
+    """Warm up for an epoch, or two seconds if that is longer; then count."""
+    started = time.perf_counter()
+    batches = contender.stream(work)
+    check(next(batches), work.dtype)
     first_s = time.perf_counter() - started
-    epoch = sum(1 for _ in (Path(folder) / "jpeg").glob("*/*.jpg"))
+    epoch = sum(1 for _ in (work.folder / "jpeg").glob("*/*.jpg"))
     count = 0
     while count < epoch or time.perf_counter() - started < first_s + WARM_UP_S:
         count += len(next(batches))
     begun, cpu, count = time.perf_counter(), processor_s(), 0
     memory = tree_memory()
-    while (passed := time.perf_counter() - begun) < float(seconds):
+    while (passed := time.perf_counter() - begun) < seconds:
         count += len(next(batches))
-    figures = {
+    return {
         "pictures_per_s": count / passed,
         "cpu_ms": 1000 * (processor_s() - cpu) / count,
         "memory_mb": max(memory, tree_memory()) / 1e6,
         "first_s": first_s,
     }
-    print(json.dumps(figures), flush=True)
-    os._exit(0)  # some contenders hang when they are told to stop
 
 
 def check(batch: Any, dtype: str) -> None:

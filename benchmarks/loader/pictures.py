@@ -91,7 +91,7 @@ def _synthetic() -> list[Pixels]:
 def _like_a_photograph(draw: np.random.Generator, height: int, width: int) -> Pixels:
     """Make noise whose spectrum falls as that of photographs does (Field, 1987)."""
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    falloff = 1 / np.maximum(np.hypot(rows, columns), 1 / width) ** 1.15
+    falloff = 1 / np.maximum(np.hypot(rows, columns), 1 / width) ** 1.35
     bands = [
         np.fft.irfft2(np.fft.rfft2(draw.normal(size=(height, width))) * falloff) for _ in range(3)
     ]

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import simplejpeg
 from work import AREA, BATCH, RATIO, SIZE, Work
+
+from besana.images.resize import resize
+from besana.images.segments import part_under
+from besana.shards import Augment, open_manifest
+from besana.shards.augment import draw_changes
+from besana.shards.decoding import jpeg_scales, snap
 
 NEEDS = ("simplejpeg",)
 FORMAT = "parts"
@@ -15,18 +22,42 @@ SETTINGS = "simplejpeg on bytes in memory, parts assembled beforehand"
 DTYPES = ("uint8",)
 
 
-def stream(work: Work, name: str = FORMAT) -> Iterator[Any]:
-    """Give lists of decoded batches without end."""
-    import simplejpeg
+class Job(NamedTuple):
+    """One crop.
 
+    Attributes:
+        data: The JPEG that covers it.
+        least: Rows and columns at the scale, where it is not 1.
+        scale: At which it is decoded.
+        crop: What is cut from it: rows and columns.
+    """
+
+    data: Any
+    least: tuple[int, int]
+    scale: int
+    crop: tuple[slice, slice]
+
+
+def stream(work: Work, name: str = FORMAT, *, resized: bool = False) -> Iterator[Any]:
+    """Give the lengths of decoded batches without end.
+
+    Args:
+        work: What everybody does.
+        name: Which bytes.
+        resized: Whether to resize the crops too.
+    """
     jobs = list(crops(work, name))
     scratches: list[Any] = []
 
     def decode(first: int) -> range:
-        scratch = scratches.pop() if scratches else np.empty(1 << 23, np.uint8)
-        for data, rows, columns, scale in jobs[first : first + BATCH]:
-            simplejpeg.decode_jpeg(data, "RGB", False, False, rows, columns, scale, scratch)
-        scratches.append(scratch)
+        scratch, out = scratches.pop() if scratches else buffers()
+        for job, slot in zip(jobs[first : first + BATCH], out, strict=True):
+            pixels = simplejpeg.decode_jpeg(
+                job.data, "RGB", False, False, *job.least, job.scale, scratch
+            )
+            if resized:
+                resize(pixels[job.crop], (SIZE, SIZE), slot)
+        scratches.append((scratch, out))
         return range(BATCH)
 
     with ThreadPoolExecutor(work.workers) as threads:
@@ -37,13 +68,13 @@ def stream(work: Work, name: str = FORMAT) -> Iterator[Any]:
             yield waiting.pop(0).result()
 
 
-def crops(work: Work, name: str) -> Iterator[tuple[Any, int, int, int]]:
-    """Give the JPEG that covers each crop, the least size to decode it at, and the scale."""
-    from besana.images.segments import part_under
-    from besana.shards import Augment, open_manifest
-    from besana.shards.augment import draw_changes
-    from besana.shards.decoding import jpeg_scales, snap
+def buffers() -> tuple[Any, Any]:
+    """Make room for one decoded picture and one batch."""
+    return np.empty(1 << 23, np.uint8), np.empty((BATCH, SIZE, SIZE, 3), np.uint8)
 
+
+def crops(work: Work, name: str) -> Iterator[Job]:
+    """Lay out all crops of an epoch, their bytes in memory."""
     manifest = open_manifest(work.folder / name / "manifest.parquet")
     everyone = np.arange(len(manifest))
     height, width = manifest.height_px.astype(int), manifest.width_px.astype(int)
@@ -55,9 +86,11 @@ def crops(work: Work, name: str) -> Iterator[tuple[Any, int, int, int]]:
         place = manifest.location(number)
         payload = place.payload_offset_bytes, place.payload_length_bytes
         data: Any = manifest.storage.read_range(place.shard, *payload)
-        size = int(height[number]), int(width[number])
+        size, first = (int(height[number]), int(width[number])), [0, 0]
+        top, left, tall, wide = snapped[number].tolist()
         part = part_under(memoryview(data), *size, tuple((snapped[number] * scale).tolist()))
         if part is not None:
-            data, size = part.data, (part.height, part.width)
-        rows, columns = (-(-side // scale) if scale > 1 else 0 for side in size)
-        yield data, rows, columns, scale
+            data, size, first = part.data, (part.height, part.width), [part.top, part.left]
+        least = tuple(-(-side // scale) if scale > 1 else 0 for side in size)
+        top, left = top - first[0] // scale, left - first[1] // scale
+        yield Job(data, least, scale, (slice(top, top + tall), slice(left, left + wide)))

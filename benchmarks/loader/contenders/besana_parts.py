@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import torch  # who feeds a network has imported it; the loader then resizes with it
 from work import AREA, BATCH, MEAN, RATIO, SIZE, STD, Work
+
+from besana.shards import Augment, Loader
 
 NEEDS = ("besana", "simplejpeg", "torch")
 FORMAT = "parts"
@@ -15,12 +18,7 @@ DTYPES = ("uint8", "float32")
 
 def stream(work: Work, name: str = FORMAT) -> Iterator[Any]:
     """Give batches without end."""
-    import torch  # who feeds a network has imported it; the loader then resizes with it
-
-    from besana.shards import Augment, Loader
-
     torch.set_num_threads(work.workers)
-
     loader = Loader(
         work.folder / name / "manifest.parquet",
         batch_size=BATCH,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import tensorflow as tf
 from work import AREA, BATCH, MEAN, RATIO, SIZE, STD, Work
 
 NEEDS = ("tensorflow-cpu",)
@@ -15,8 +16,6 @@ DTYPES = ("uint8", "float32")
 
 def stream(work: Work) -> Iterator[Any]:
     """Give batches without end."""
-    import tensorflow as tf
-
     auto = tf.data.AUTOTUNE
     whole = tf.zeros([1, 0, 4])
     features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}

@@ -25,7 +25,7 @@ from besana.shards.ring import Ring
 from besana.shards.stream import Span, Stream
 from besana.shards.workers import Workers
 
-_TASK_PICTURES = 16
+_TASK_PICTURES = 32
 _STRETCH_PICTURES = 512
 _AHEAD_BYTES = 1 << 20
 _SUBSTITUTE = 101

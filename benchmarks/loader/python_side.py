@@ -1,0 +1,80 @@
+"""How many pictures a second the loader's own Python keeps up with, if decoding had many cores.
+
+Run: python benchmarks/loader/python_side.py FOLDER [--threads 16] [--decode-us 640] [--process]
+
+Decoding and resizing are replaced by a sleep that holds no lock, as long as both take on one core;
+everything else is the loader: order, plan, reading, checksum, parts, batches. FOLDER is a picture
+set in the format `parts`, as `run.py --folder` keeps it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from besana.shards import Augment, Loader, decoding, pictures
+
+BATCH, SIZE = 64, 224
+
+
+def main() -> None:
+    """Run some epochs and print pictures a second and processor time a picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--decode-us", type=float, default=640.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    options = parser.parse_args()
+    replace(options.decode_us / 1e6)
+    loader = Loader(
+        options.folder / "manifest.parquet",
+        batch_size=BATCH,
+        size=SIZE,
+        augment=Augment(crop_area_share=(0.08, 1.0)),
+        fit="crop",
+        threads=options.threads,
+        memory_bytes=2 << 30,
+    )
+    with loader:
+        run(loader, 1.0)
+        rate, cpu_us = run(loader, options.seconds)
+    limit = options.threads / options.decode_us * 1e6
+    print(f"{options.threads} threads that sleep {options.decode_us:g} us a picture instead of")
+    print(f"decoding it: {rate:,.0f} pictures/s (at most {limit:,.0f}), {cpu_us:.0f} us of the")
+    print(f"processor a picture; load {os.getloadavg()[0]:.1f}")
+
+
+def replace(seconds: float) -> None:
+    """Put a sleep in place of what works without the interpreter's lock."""
+    whole = np.zeros((2048, 2048, 3), np.uint8)
+
+    def decode(data: Any, *settings: Any) -> Any:
+        time.sleep(seconds)
+        _, _, _, rows, columns, scale, _ = settings
+        if scale > 1:
+            return whole[:rows, :columns]
+        height, width = decoding.simplejpeg.decode_jpeg_header(data)[:2]
+        return whole[:height, :width]
+
+    decoding.simplejpeg.decode_jpeg = decode
+    pictures.resize = lambda pixels, size, out=None: out
+    pictures.cv2.flip = lambda pixels, code, dst: dst
+
+
+def run(loader: Loader, seconds: float) -> tuple[float, float]:
+    """Take batches for some seconds; give pictures a second and processor microseconds a one."""
+    begun, cpu, count = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - begun < seconds:
+        for batch in loader:
+            count += len(batch.images)
+    passed = time.perf_counter() - begun
+    return count / passed, 1e6 * (time.process_time() - cpu) / count
+
+
+if __name__ == "__main__":
+    main()
