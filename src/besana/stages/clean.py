@@ -45,6 +45,7 @@ from besana.workspace import Report, Table, Workspace
 EXAMPLE = "besana clean farm --blur-below 40"
 
 _PARTITION, _REFERENCE_POOL, _FEWEST_TO_FAIL = 64, 600, 100
+_PARTITIONS_A_WORKER, _FEWEST = 4, 8
 _REFERENCE, _JUDGED_STATE = "clean.reference/", "clean.judged"
 _THRESHOLDS = ("dark_below", "overexposed_above", "blur_below", "low_information_below")
 
@@ -147,7 +148,8 @@ def _look(
     with track("clean", total) as advance:
         # The first frames of each camera make its reference, against which the rest is measured.
         for pool in (True, False):
-            partitions = _partitions(workspace, sorted(without_reference) if pool else None)
+            cameras = sorted(without_reference) if pool else None
+            partitions = _partitions(workspace, cameras, engine.workers)
             for summary in engine.map(look, partitions, on_death=died):
                 _store(workspace, summary)
                 seen = len(summary.quality) + summary.dropped.total()
@@ -176,17 +178,20 @@ def _work(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
     )
 
 
-def _partitions(workspace: Workspace, pools_of: Iterable[str] | None) -> Iterator[list[FrameJob]]:
+def _partitions(
+    workspace: Workspace, pools_of: Iterable[str] | None, workers: int
+) -> Iterator[list[FrameJob]]:
     """Yield all work, or only that in the pools of some cameras."""
     frame_id = tables.frames.c.id
     if pools_of is None:
         references = _references(workspace)
         for page in workspace.catalog.pages(_work(), [frame_id]):
-            yield from _jobs(workspace, page, references)
+            yield from _jobs(workspace, page, references, workers)
         return
     for camera in pools_of:
         select = _work(_of_camera(frame_id, camera), frame_id <= _pool(workspace, camera))
-        yield from _jobs(workspace, workspace.catalog.rows(select.order_by(frame_id)), {})
+        rows = workspace.catalog.rows(select.order_by(frame_id))
+        yield from _jobs(workspace, rows, {}, workers)
 
 
 def _pool(workspace: Workspace, camera: str) -> str:
@@ -206,14 +211,17 @@ def _pool(workspace: Workspace, camera: str) -> str:
 
 def _jobs(
     workspace: Workspace,
-    rows: Iterable[Any],
+    rows: Sequence[Any],
     references: Mapping[str, Mapping[str, Any]],
+    workers: int,
 ) -> Iterator[list[FrameJob]]:
-    """Yield partitions of one camera each."""
+    """Yield partitions of one camera each, shorter where there are too few to go round."""
+    even = len(rows) // (workers * _PARTITIONS_A_WORKER)
+    length = min(max(even, _FEWEST), _PARTITION)
     for name, group in itertools.groupby(rows, key=lambda row: row.camera):
         camera, own = workspace.camera(name), references.get(name, {})
         jobs = (FrameJob(row.id, row.bands, camera, own) for row in group)
-        while partition := list(itertools.islice(jobs, _PARTITION)):
+        while partition := list(itertools.islice(jobs, length)):
             yield partition
 
 
