@@ -222,7 +222,7 @@ def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -
     print(f"{what}, as many as it takes   {most.line()}", flush=True)
     at_70 = bench.open(port, request, 0.7 * most.per_s, bench.seconds)
     print(f"{what}, 70 % of that          {at_70.line()}", flush=True)
-    over = bench.open(port, request, 5 * most.per_s, min(bench.seconds, 5.0))
+    over = bench.open(port, request, 5 * most.per_s, 2 * bench.seconds)
     print(f"{what}, 5 times that          {over.line()}", flush=True)
     if at_70.of(200) and over.of(200):
         ratio = at(over.of(200), 0.99) / at(at_70.of(200), 0.99)

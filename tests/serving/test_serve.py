@@ -1,8 +1,12 @@
 """`besana serve`: its own API through a real socket."""
 
 import base64
+import http.client
 import json
+import os
 import re
+import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -15,11 +19,13 @@ from servers import CAMERAS, TOKEN, serving_folder, wait_for
 from besana.catalog_watch import served
 from besana.images.encode import encode_jpeg, encode_png
 from besana.images.samples import frame_samples
+from besana.serving.admission import Admission
 from besana.serving.client import Client, ServerRefusedError
 from besana.serving.edge import wanted_by
 from besana.serving.fleet import Running
 from besana.serving.pictures import sample_pixels
 from besana.serving.pipeline import PipelineRoutes
+from besana.serving.priority import made_behind
 from besana.serving.routes import openapi
 from besana.serving.service import Serving
 from besana.workspace import Workspace
@@ -257,6 +263,73 @@ def test_too_many_pictures_at_once_are_refused_at_once(whole_export, picture):
             (retry is not None) == (status == 429)
             for status, retry in zip(statuses, retries, strict=True)
         )
+
+
+def test_a_burst_fills_the_queue_and_an_overload_keeps_it_short():
+    now = [10.0]
+    admission = Admission(most=8, least=3, clock=lambda: now[0])
+    assert all(admission.take(1) for _ in range(8))
+    assert not admission.is_pressed
+    assert not admission.take(1)  # more than a burst
+    assert admission.is_pressed
+    for _ in range(6):
+        admission.give_back(1)
+    now[0] += 0.9
+    assert not admission.refuses(2)
+    assert admission.take(1)
+    assert admission.refuses(3)
+    assert not admission.take(1)
+    now[0] += 0.9  # the last refusal was less than a second ago
+    assert not admission.take(1)
+    now[0] += 1.1
+    assert admission.take(5)
+
+
+def test_requests_larger_than_what_is_allowed_come_two_at_a_time():
+    admission = Admission(most=20, least=3, clock=lambda: 10.0)
+    assert admission.take(16)
+    assert not admission.take(16)  # as much as may wait
+    assert admission.take(16)  # one is read while one is judged
+    assert not admission.take(16)
+    assert admission.refuses(2)
+    admission.give_back(16)
+    assert not admission.refuses(1)
+
+
+def test_a_full_server_refuses_before_a_body_has_come(server, picture):
+    head = (
+        f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
+        f"Authorization: Bearer {TOKEN}\r\nContent-Type: image/png\r\n"
+        f"Content-Length: {len(picture)}\r\n\r\n"
+    ).encode()
+
+    def status(connection):
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.read()
+        return answer.status
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        with server.service.admitted(server.service.admission.most):
+            connection.sendall(head)
+            assert status(connection) == 429
+        connection.sendall(picture)  # what was on its way
+        connection.sendall(head + picture)
+        assert status(connection) == 200
+    figures = server.ask("GET", "/metrics").data.decode()
+    assert "besana_turned_away_requests_total 1.0" in figures
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_whoever_judges_lets_the_others_go_first(server):
+    [batcher] = [one for one in threading.enumerate() if one.name == "batcher"]
+    own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    wanted = min(own + 10, 19)
+    assert os.getpriority(os.PRIO_PROCESS, batcher.native_id) == wanted
+    behind = made_behind(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    assert behind == wanted
+    with pytest.raises(ZeroDivisionError):
+        made_behind(lambda: 1 / 0)
 
 
 def test_a_deadline_that_has_passed_is_said(server, picture):

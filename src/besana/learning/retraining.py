@@ -204,9 +204,9 @@ def last_steps(catalog: Catalog) -> tuple[str, list[tuple[str, bool]]] | None:
     )
     if not rows:
         return None
-    number, model, reason, state = rows[0]
-    reached = STEPS.index(state) if state in STEPS else len(STEPS)
+    one = rows[0]
+    reached = STEPS.index(one.state) if one.state in STEPS else len(STEPS)
     steps = [(step, place < reached) for place, step in enumerate(STEPS)]
-    if state not in STEPS:
-        steps.append((state, True))
-    return f"{number} · {model} · {reason}", steps
+    if one.state not in STEPS:
+        steps.append((one.state, True))
+    return f"{one.number} · {one.model} · {one.reason}", steps

@@ -159,7 +159,7 @@ def watched_cameras(catalog: Catalog) -> list[Watched]:
     )
     if not newest:
         return []
-    model, version = newest[0]
+    model, version = newest[0].model, newest[0].version
     rows = latest_rows(catalog, model, version)
     found = []
     for name in sorted({row.camera for row in rows}):

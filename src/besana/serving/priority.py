@@ -23,7 +23,9 @@ def step_back() -> None:
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _STEP_BACK)
+            thread = threading.get_native_id()
+            now = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(now + _STEP_BACK, 19))
 
 
 def made_behind(make: Callable[[], T]) -> T:

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import random
 import secrets
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -22,6 +21,7 @@ from besana.errors import BesanaError, ConfigError, CorruptDataError
 from besana.images.camera import Camera
 from besana.images.guard import Bounds
 from besana.images.header import refusal
+from besana.serving.admission import Admission
 from besana.serving.batching import Judged
 from besana.serving.decoders import DecodeJob, Decoders
 from besana.serving.edge import find_camera, named_answers, wanted_by
@@ -98,12 +98,14 @@ class Service:
         self.figures = Figures()
         self.fleet = Fleet(lineups, serving.running, self._note_refused)
         self._show_versions()
-        most = self.most_admitted + serving.most_pictures
+        running = serving.running
+        self.admission = Admission(
+            most=running.most_waiting + running.batch_size, least=2 + 2 * running.threads
+        )
+        most = self.admission.most + serving.most_pictures
         self._decoders = Decoders(serving.decoders, most)
         self._rows = RowWriter(catalog, self._note_lost) if catalog is not None else None
         self._random = random.Random()
-        self._admitted = 0
-        self._lock = threading.Lock()
         self.draining = False
 
     def close(self) -> None:
@@ -123,17 +125,6 @@ class Service:
         allowed = self.serving.deadline_s
         return time.monotonic() + min(allowed, allowed if seconds is None else max(0.0, seconds))
 
-    @property
-    def most_admitted(self) -> int:
-        """Pictures that may be under way: a batch that runs, and those that may wait."""
-        running = self.serving.running
-        return running.most_waiting + running.batch_size
-
-    @property
-    def full(self) -> bool:
-        """Whether as many pictures are under way as may be."""
-        return self._admitted >= self.most_admitted
-
     @contextlib.contextmanager
     def admitted(self, pictures: int) -> Any:
         """Take up a request, or refuse it at once.
@@ -146,18 +137,16 @@ class Service:
             raise refusal(
                 "too_many", f"{pictures} pictures, {self.serving.most_pictures} a request"
             )
-        with self._lock:
-            if self._admitted and self._admitted + pictures > self.most_admitted:
-                retry_s = self.fleet.champion.batcher.retry_s()
-                raise OverloadedError(f"{self._admitted} pictures are under way.", retry_s)
-            self._admitted += pictures
-        self.figures.waiting.set(self._admitted)
+        if not self.admission.take(pictures):
+            retry_s = self.fleet.champion.batcher.retry_s()
+            problem = f"{self.admission.under_way} pictures are under way."
+            raise OverloadedError(problem, retry_s)
+        self.figures.waiting.set(self.admission.under_way)
         try:
             yield
         finally:
-            with self._lock:
-                self._admitted -= pictures
-            self.figures.waiting.set(self._admitted)
+            self.admission.give_back(pictures)
+            self.figures.waiting.set(self.admission.under_way)
 
     async def judge(
         self, frames: Sequence[Frame], deadline: float, *, caller: str, version: int | None = None

@@ -123,7 +123,7 @@ class Door:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
-        if self.inside >= self.service.most_admitted or self.service.full:
+        if self.service.admission.refuses(self.inside):
             self.service.figures.turned_away.inc()
             await _refuse(scope, send)
             return
