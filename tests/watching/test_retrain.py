@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from besana.catalog_watch import wishes
+from besana.catalog_watch import create_tables, wishes
 from besana.commands.retrain import Config, run
 from besana.commands.status import read_status
 from besana.learning.renewal import known_blocks, recent_samples
 from besana.learning.retraining import STEPS, advance, last_retraining, start
+from besana.learning.watch import BROKEN, Finding
+from besana.learning.watch_state import store_look
 from besana.learning.wishes import answered
 from besana.registry import open_registry
 from besana.shards.datasets import open_dataset
 from besana.stages import label, monitor, predict
-from watched import TRAIN, add_days, add_labels
+from watched import START, TRAIN, add_days, add_labels
 
 # Pictures as of a lens that lets little light through: the first model calls all of them one class.
 OTHER = {"ground": (0, 60), "stripe": 110}
@@ -30,6 +33,14 @@ def settings(**values):
 def test_nothing_is_due_on_a_farm_that_did_not_change(farm):
     assert run(farm, settings(new_labels=500, every_days=30)) is None
     assert last_retraining(farm.catalog, "classifier") is None
+
+
+def test_a_broken_camera_is_no_reason(farm):
+    hours = (START, START + dt.timedelta(days=1))
+    broken = [Finding("", name, 9, 0.0, 1.0, state="drift") for name in BROKEN]
+    create_tables(farm.catalog)
+    store_look(farm.catalog, "classifier", 1, "pen", hours, broken)
+    assert run(farm, settings(new_labels=500, every_days=30)) is None
 
 
 def test_drift_makes_it_due_and_it_waits_for_labels(farm):

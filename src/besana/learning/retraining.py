@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.catalog_watch import has_tables, retrainings
+from besana.learning.watch import BROKEN
 from besana.learning.watch_state import latest_rows
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ def why_due(
         every_days: Days since then that make it due; 0: none do.
     """
     changed = [
-        row for row in latest_rows(workspace.catalog, model, version) if row.state == "drift"
+        row
+        for row in latest_rows(workspace.catalog, model, version)
+        if row.state == "drift" and row.signal not in BROKEN
     ]
     if changed:
         cameras = sorted({row.camera for row in changed})

@@ -28,6 +28,8 @@ ACCURACY, MEASURED, APPEARANCE, CONFIDENCE, FRAMES = (
 )
 SHARE = "share:"
 UNKNOWN_CAMERA = "unknown_camera"
+BROKEN = ("change_bits", "unusable_share", FRAMES)
+"""Signals of a camera that has to be repaired; no training cures them."""
 
 # Changes of a share or of confidence that do not matter, for a camera and for one region.
 _SHARE_MATTERS = (0.12, 0.2)
