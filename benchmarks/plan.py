@@ -57,7 +57,8 @@ def main() -> None:
             print(note)
         trial = [line for line in read_lines(tried) if line["trial"]]
         ledger = (tried.reports / BILLS_FILE).read_text().splitlines(keepends=True)
-        print(f"{len(trial)} runs in the trial")
+        for line in trial:
+            print(f"trial: {line['stage']}, {line['items']} items, {line['seconds']:.2f} s")
         print("| days | stage | items | planned s | billed s | error | within |")
         for days in arguments.days:
             farm = make_farm(made.path, root / f"farm-{days}", days)

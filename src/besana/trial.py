@@ -8,11 +8,12 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from typing_extensions import override
 
 from besana import catalog as tables
 from besana import pipeline
@@ -20,6 +21,7 @@ from besana.costs.bills import write_line
 from besana.costs.paces import machine_name
 from besana.costs.stages import observed_items, speed_key
 from besana.engines import Engine
+from besana.engines.base import Item, Summary
 from besana.errors import BesanaError
 from besana.labels.events import Event, event_row
 from besana.storage import Storage, read_original
@@ -44,7 +46,7 @@ def measure(workspace: Workspace, engine: Engine, budget_s: float) -> list[str]:
     Returns:
         What could not be tried and why.
     """
-    ends = time.monotonic() + budget_s
+    ends, engine = time.monotonic() + budget_s, _Even(engine)
     notes: list[str] = []
     with tempfile.TemporaryDirectory(dir=workspace.temporary) as folder:
         trial = _copy(workspace, Path(folder))
@@ -83,6 +85,34 @@ def measure_store(store: Storage) -> Mapping[str, float]:
         "write_bytes_per_s": len(data) / written_s,
         "read_bytes_per_s": len(data) / read_s,
     }
+
+
+class _Even(Engine):
+    """An engine that cuts each partition for all its workers, so that few frames keep all busy.
+
+    Thus the seconds a frame are those of a long run, in which no worker waits for the others.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.workers = engine.workers
+        self.peak_memory_bytes = engine.peak_memory_bytes
+
+    @override
+    def map(
+        self,
+        function: Callable[[Sequence[Item]], Summary],
+        partitions: Iterable[Sequence[Item]],
+        *,
+        on_death: Callable[[Item], Summary] | None = None,
+    ) -> Iterator[Summary]:
+        pieces = (
+            partition[start :: self.workers]
+            for partition in partitions
+            for start in range(min(self.workers, len(partition)))
+        )
+        yield from self._engine.map(function, pieces, on_death=on_death)
+        self.peak_memory_bytes = self._engine.peak_memory_bytes
 
 
 def _copy(workspace: Workspace, folder: Path) -> Workspace:
