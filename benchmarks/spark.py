@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -71,18 +72,25 @@ def run(farm: Path, what: str) -> float:
 def main() -> None:
     """Make a farm, or run it on engines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["make", "run"])
-    parser.add_argument("farm", type=Path)
+    parser.add_argument("action", choices=["make", "run", "both"], nargs="?", default="both")
+    parser.add_argument("farm", type=Path, nargs="?")
     parser.add_argument("engines", nargs="*", default=["local-2", "spark-2"])
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--width-px", type=int, default=640)
     arguments = parser.parse_args()
-    if arguments.action == "make":
-        make(arguments.farm, arguments.frames, arguments.width_px)
-        return
+    with tempfile.TemporaryDirectory() as folder:
+        farm = arguments.farm or Path(folder) / "farm"
+        if arguments.action != "run":
+            make(farm, arguments.frames, arguments.width_px)
+        if arguments.action != "make":
+            compare(farm, arguments.engines)
+
+
+def compare(farm: Path, engines: list[str]) -> None:
+    """Print the seconds of each engine."""
     print(f"load {os.getloadavg()[0]:.1f}")
-    for what in arguments.engines:
-        print(f"{what}: {run(arguments.farm, what):.1f} s", flush=True)
+    for what in engines:
+        print(f"{what}: {run(farm, what):.1f} s", flush=True)
 
 
 if __name__ == "__main__":
