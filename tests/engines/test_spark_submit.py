@@ -49,7 +49,7 @@ def blocks(service: str, language: str) -> list[str]:
 
 
 def submits(service: str) -> list[list[str]]:
-    lines = [code for code in blocks(service, "sh") if code.startswith("spark-submit ")]
+    lines = [code for code in blocks(service, "shell") if code.startswith("spark-submit ")]
     return [shlex.split(line.replace("\\\n", " "))[1:] for line in lines]
 
 
@@ -62,7 +62,7 @@ def besana_words(words: list[str]) -> list[str]:
 def as_submitted(service: str) -> list[list[str]]:
     """Every set of words that a service's part gives to spark-submit or its like."""
     found = submits(service)
-    for code in blocks(service, "sh"):
+    for code in blocks(service, "shell"):
         if code.startswith("aws emr"):
             words = shlex.split(code.replace("\\\n", " "))
             (step,) = json.loads(words[words.index("--steps") + 1])
