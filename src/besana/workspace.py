@@ -62,6 +62,16 @@ class Workspace:
         self.path = Path(path).absolute()
         if not (self.path / SETTINGS_FILE).is_file():
             raise NotFoundError(f"No workspace in '{path}'.", f"Run: besana init {path}")
+        self.read_settings()
+
+    def read_settings(self) -> None:
+        """Read `besana.toml`, again when it was changed.
+
+        Raises:
+            ConfigError: If it is not valid.
+        """
+        for cached in ("cameras", "bands"):
+            vars(self).pop(cached, None)
         self.tables = read_toml(self.path / SETTINGS_FILE)
         own = {key: value for key, value in self.tables.items() if not isinstance(value, dict)}
         self._settings = parse(WorkspaceSettings, own, where=SETTINGS_FILE)

@@ -26,6 +26,7 @@ _DISTORTION_KEYS = (
     "D",
     "dist",
 )
+_HINT = "Write it with OpenCV's FileStorage: camera_matrix, distortion_coefficients."
 # A point whose undistorted place does not map back this close has no place there.
 _ROUND_TRIP_PX = 0.25
 
@@ -214,22 +215,35 @@ def read_calibration(path: Path, lens: Lens) -> Lens:
     Raises:
         ConfigError: If the file is missing or holds no calibration.
     """
+    if not path.is_file():
+        raise ConfigError(f"No calibration file {str(path)!r}.", _HINT)
+    return parse_calibration(path.read_bytes().decode(errors="replace"), str(path), lens)
+
+
+def parse_calibration(text: str, name: str, lens: Lens) -> Lens:
+    """Read the content of an OpenCV calibration file into a lens.
+
+    Args:
+        text: The content.
+        name: What to call it in messages.
+        lens: As for `read_calibration`.
+
+    Raises:
+        ConfigError: If it holds no calibration.
+    """
     import cv2
 
-    hint = "Write it with OpenCV's FileStorage: camera_matrix, distortion_coefficients."
-    if not path.is_file():
-        raise ConfigError(f"No calibration file {str(path)!r}.", hint)
     try:
-        storage = cv2.FileStorage(str(path), cv2.FILE_STORAGE_READ)
+        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         matrix = _first_matrix(storage, _MATRIX_KEYS)
         bends = _first_matrix(storage, _DISTORTION_KEYS)
         size = [int(storage.getNode(key).real()) for key in ("image_width", "image_height")]
         fisheye = bool(storage.getNode("fisheye_model").real())
         storage.release()
     except (cv2.error, SystemError) as error:
-        raise ConfigError(f"{str(path)!r} is no OpenCV file.", hint) from error
+        raise ConfigError(f"{name!r} is no OpenCV file.", _HINT) from error
     if matrix is None or matrix.shape != (3, 3) or bends is None:
-        raise ConfigError(f"No calibration in {str(path)!r}.", hint)
+        raise ConfigError(f"No calibration in {name!r}.", _HINT)
     model = lens.model if lens.model != "none" else ("fisheye" if fisheye else "pinhole")
     values: Mapping[str, Any] = {
         "model": model,
@@ -242,9 +256,7 @@ def read_calibration(path: Path, lens: Lens) -> Lens:
     try:
         return Lens(**values)
     except ValueError as error:
-        raise ConfigError(
-            f"The calibration in {str(path)!r} does not fit: {error}", hint
-        ) from error
+        raise ConfigError(f"The calibration in {name!r} does not fit: {error}", _HINT) from error
 
 
 def _first_matrix(storage: Any, keys: tuple[str, ...]) -> NDArray[np.float64] | None:

@@ -19,6 +19,7 @@ from besana.images.guard import Bounds, attempt, guarded
 from besana.images.header import Limits
 from besana.images.look import open_frame
 from besana.images.quality import shrink
+from besana.web.lens_work import LENS_WORK
 
 _QUALITY = 88
 _BOUNDS = Bounds(decode_memory_bytes=512_000_000, decode_cpu_s=10, decode_wall_s=15)
@@ -43,6 +44,8 @@ def _answer(parts: list[bytes]) -> bytes:
 def _make(request: dict[str, Any], files: Sequence[bytes]) -> bytes:
     if request["kind"] == "looks":
         return b"".join(map(_look, files))
+    if request["kind"] in LENS_WORK:
+        return LENS_WORK[request["kind"]](request, files)
     if request["kind"] == "sample":
         pixels = decode(files[0], limits=_SAMPLE_LIMITS).pixels
     else:

@@ -30,6 +30,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "team": ("reviewer", "Team"),
     "classes": ("labeller", "Classes"),
     "data": ("viewer", "Data"),
+    "regions": ("admin", "Regions"),
     "people": ("admin", "People"),
 }
 TITLES = {
@@ -43,6 +44,7 @@ TITLES = {
     "Classes": "Clases",
     "Data": "Datos",
     "Picture": "Imagen",
+    "Regions": "Regiones",
     "People": "Personas",
     "Sign in": "Entrar",
     "Begin": "Empezar",
@@ -75,6 +77,7 @@ class PageRoutes:
             Route(Access("GET", "/classes", "labeller"), self.classes),
             Route(Access("GET", "/data", "viewer"), self.data),
             Route(Access("GET", "/data/picture", "viewer"), self.picture),
+            Route(Access("GET", "/regions", "admin"), self.regions),
             Route(Access("GET", "/people", "admin"), self.people),
             Route(Access("GET", "/sign-in", "public"), self.sign_in),
             Route(Access("GET", "/start", "public"), self.start),
@@ -174,6 +177,10 @@ class PageRoutes:
     def picture(self, request: Request) -> Response:
         """Show everything about one picture."""
         return self.page(request, "data", "Picture", template="picture", script="picture")
+
+    def regions(self, request: Request) -> Response:
+        """Show a camera's lens and regions, to be corrected."""
+        return self.page(request, "regions", "Regions")
 
     def people(self, request: Request) -> Response:
         """Show who may what."""

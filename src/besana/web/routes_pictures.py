@@ -11,6 +11,7 @@ from starlette.responses import Response
 from besana import catalog as tables
 from besana.errors import NotFoundError
 from besana.images.camera import Camera
+from besana.images.lens import Lens
 from besana.storage import read_original
 from besana.web.desk import Desk
 from besana.web.gate import Access
@@ -64,6 +65,11 @@ class PictureRoutes:
         """Give a whole frame, undistorted."""
         camera = self._camera(frame).model_copy(update={"regions": {}, "grid": None})
         return self._frame(frame, camera, "", side)
+
+    def through(self, frame: str, lens: Lens, side: int) -> Response:
+        """Give a whole frame as a lens straightens it that need not be the camera's."""
+        update: dict[str, Any] = {"lens": lens, "regions": {}, "grid": None}
+        return self._frame(frame, self._camera(frame).model_copy(update=update), "", side)
 
     def outline(self, frame: Id, region: Id) -> dict[str, Any]:
         """Give a region's corners in shares of the undistorted frame's width and height."""

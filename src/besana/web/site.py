@@ -13,6 +13,7 @@ from besana.web.routes_label import LabelRoutes
 from besana.web.routes_many import ManyRoutes
 from besana.web.routes_pages import PageRoutes
 from besana.web.routes_pictures import PictureRoutes
+from besana.web.routes_regions import RegionRoutes
 from besana.web.routes_team import TeamRoutes
 from besana.web.server import Route, build_app
 
@@ -27,6 +28,7 @@ def site_routes(desk: Desk, account: AccountRoutes, pages: PageRoutes) -> Sequen
         ClassRoutes(desk),
         PictureRoutes(desk),
         DataRoutes(desk),
+        RegionRoutes(desk),
         pages,
     )
     return [route for room in rooms for route in room.routes()]

@@ -73,7 +73,7 @@ async function load() {
     else link.removeAttribute("aria-current");
   }
   const ofVersions = view() === "versions";
-  $("filter").hidden = $("sum").hidden = ofVersions;
+  $("filters").hidden = $("sum").hidden = ofVersions;
   $("compare").hidden = $("changes").hidden = !ofVersions;
   if (ofVersions) return compared.load(shown);
   drawForm();
@@ -116,7 +116,7 @@ async function loadCounts(filter, signal) {
   const found = await ask("GET", `/api/pictures/counts?${filter}`, null, signal);
   const frames = view() === "frames";
   const nameOf = (name) => (frames ? say("Frames") : name === "" ? say("no label") : document.createTextNode(name));
-  $("total").replaceChildren(frames ? say("{} frames fit", number(found.total)) : say("{} samples fit", number(found.total)));
+  $("total").replaceChildren(frames ? say("Frames: {}", number(found.total)) : say("Samples: {}", number(found.total)));
   const share = (count) => number((100 * count) / Math.max(1, found.total), 1);
   const lines = found.series.map((name, place) => [name, place]).filter(([, place]) => found.counts[place]);
   $("counted").replaceChildren(
@@ -125,7 +125,7 @@ async function loadCounts(filter, signal) {
     ...(frames ? choices.issues.map((kind) => make("li", {}, make("button", { type: "button", class: "plain", onclick: () => go({ ...given(), issue: kind }) }, worded(kind)), ` ${number(choices.counted[kind] ?? 0)}`)) : []),
   );
   $("days").hidden = !found.timeline.bars.length;
-  $("timeline").replaceChildren(draw(found, sayNow("Pictures over time"), (first, last) => go({ ...given(), first, last })));
+  $("timeline").replaceChildren(draw(found, $("days").clientWidth || 700, sayNow("Pictures over time"), (first, last) => go({ ...given(), first, last })));
   $("day-table").replaceChildren(make("caption", { class: "unseen" }, say("Pictures over time")), ...table(found, nameOf));
 }
 
@@ -160,6 +160,7 @@ document.addEventListener("keydown", (event) => {
   if (button && !$(button).disabled && !$("pager").hidden) $(button).click();
 });
 addEventListener("popstate", load);
+if (matchMedia("(max-width: 48rem)").matches) $("filters").open = false;
 walk($("tiles"));
 
 choices = await askUntil("GET", "/api/pictures/choices");

@@ -33,8 +33,8 @@ function show() {
   }
   $("regions").replaceChildren(...facts.regions.flatMap((region) => [make("a", { href: linkOf({ frame: item.frame, region }), "aria-current": region === item.region && "true" }, region), " "]));
   const said = facts.classes ?? [];
-  $("said").replaceChildren(...(item.region ? [said.length ? make("strong", {}, said.join(", ")) : say("no label"), facts.tied ? say(" (people disagree)") : ""] : []));
-  $("issues").replaceChildren(...facts.issues.map((issue) => make("li", {}, make("a", { href: `/data?show=frames&issue=${encodeURIComponent(issue.kind)}` }, worded(issue.kind)), issue.score == null ? "" : ` ${number(issue.score, 2)}`, issue.blocks ? say(" – kept out") : "", issue.detail ? make("span", { class: "note" }, " ", detail(issue.detail)) : "")));
+  $("said").replaceChildren(...(item.region ? [said.length ? make("strong", {}, said.join(", ")) : say("no label"), ...(facts.tied ? [" (", say("people disagree"), ")"] : [])] : []));
+  $("issues").replaceChildren(...facts.issues.map((issue) => make("li", {}, make("a", { href: `/data?show=frames&issue=${encodeURIComponent(issue.kind)}` }, worded(issue.kind)), issue.score == null ? "" : ` ${number(issue.score, 2)}`, ...(issue.blocks ? [" – ", say("kept out")] : []), issue.detail ? make("span", { class: "note" }, " ", detail(issue.detail)) : "")));
   showRows();
   $("lineage").replaceChildren(...lineage());
 }

@@ -45,7 +45,7 @@ function headOf(item) {
 export function pair(item) {
   const earlier = { frame: item.repeats, region: "", camera: item.repeats.replace(/\/[^/]*$/, ""), at: "" };
   const side = (each, phrase) => make("a", { class: "tile", href: linkOf(each) }, shown(each), make("span", { class: "name" }, phrase), make("span", { class: "note" }, each.frame.split("/").at(-1)));
-  return make("li", { class: "pair" }, side(earlier, say("first")), side(item, say("repeats it")));
+  return make("li", { class: "pair" }, side(earlier, say("The earlier one")), side(item, say("It repeats that")));
 }
 
 // Arrow keys walk over the tiles as they lie on the screen.

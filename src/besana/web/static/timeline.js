@@ -1,7 +1,6 @@
 // Counts over time as stacked bars: one series a class, and the same as a table.
 import { make, number, say } from "/static/web.js";
 
-const WIDTH = 1000;
 const HEIGHT = 150;
 const LEFT = 56;
 const svg = (name, attributes = {}, ...children) => {
@@ -23,10 +22,11 @@ export function lastDay(first, unit) {
   return at.toISOString().slice(0, 10);
 }
 
-export function draw({ timeline, series }, label, choose) {
+export function draw({ timeline, series }, room, label, choose) {
+  const WIDTH = Math.min(960, Math.max(300, room));
   const { bars, unit } = timeline;
   const most = Math.max(1, ...bars.map(([, counts]) => counts.reduce((sum, count) => sum + count, 0)));
-  const width = (WIDTH - LEFT) / Math.max(1, bars.length);
+  const width = Math.min(80, (WIDTH - LEFT) / Math.max(1, bars.length));
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + 26}`, role: "img", "aria-label": label });
   picture.append(svg("path", { class: "plot-line", d: `M${LEFT} 8H${WIDTH}M${LEFT} ${HEIGHT}H${WIDTH}` }));
   picture.append(words(LEFT - 6, 13, number(most), "end"), words(LEFT - 6, HEIGHT, "0", "end"));
@@ -45,7 +45,8 @@ export function draw({ timeline, series }, label, choose) {
     bar.addEventListener("click", () => choose(first, lastDay(first, unit)));
     picture.append(bar);
   });
-  if (bars.length) picture.append(words(LEFT, HEIGHT + 18, day(bars[0][0]), "start"), words(WIDTH, HEIGHT + 18, day(lastDay(bars.at(-1)[0], unit)), "end"));
+  if (bars.length) picture.append(words(LEFT, HEIGHT + 18, day(bars[0][0]), "start"));
+  if (bars.length > 1 || unit !== "day") picture.append(words(Math.max(LEFT + 220, LEFT + width * bars.length), HEIGHT + 18, day(lastDay(bars.at(-1)[0], unit)), "end"));
   return picture;
 }
 

@@ -8,6 +8,10 @@ const CHANGES = {
   relabelled: "Labelled otherwise",
   moved: "Moved to another part",
 };
+const VERSIONS = {
+  one: "Version before",
+  other: "Version after",
+};
 const FROM = {
   added: "Part",
   removed: "Part",
@@ -38,9 +42,9 @@ export class Compared {
     const other = shown.get("other") || names[0] || "";
     const one = shown.get("one") || names.find((name) => name !== other && name.split("/")[0] === other.split("/")[0]) || other;
     this.kind = shown.get("kind") || "";
-    const choice = (id, phrase, value) =>
-      make("p", { class: "field" }, make("label", { for: id }, say(phrase)), make("select", { id }, ...names.map((name) => make("option", { value: name, selected: name === value }, name))));
-    this.$("compare").replaceChildren(choice("one", "Version before", one), choice("other", "Version after", other));
+    const choice = (id, value) =>
+      make("p", { class: "field" }, make("label", { for: id }, say(VERSIONS[id])), make("select", { id }, ...names.map((name) => make("option", { value: name, selected: name === value }, name))));
+    this.$("compare").replaceChildren(choice("one", one), choice("other", other));
     this.$("tiles").replaceChildren();
     this.$("pager").hidden = true;
     this.$("empty").hidden = names.length > 1;

@@ -54,12 +54,13 @@ export class Refused extends Error {
 // Ask the server; a refusal is an error with its answer, no connection is a TypeError.
 export async function ask(method, path, body, signal) {
   const headers = { Accept: "application/json" };
+  const isFile = body instanceof Blob;
   if (method !== "GET") {
-    headers["Content-Type"] = "application/json";
+    headers["Content-Type"] = isFile ? "application/octet-stream" : "application/json";
     headers["X-Besana-Token"] = token;
   }
   const options = { method, headers, credentials: "same-origin", redirect: "error", signal };
-  if (method !== "GET") options.body = JSON.stringify(body ?? {});
+  if (method !== "GET") options.body = isFile ? body : JSON.stringify(body ?? {});
   const reply = await fetch(path, options);
   const answer = await reply.json().catch(() => ({}));
   if (!reply.ok) throw new Refused(reply.status, answer);
