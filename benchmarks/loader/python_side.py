@@ -1,16 +1,20 @@
 """How many pictures a second the loader's own Python keeps up with, if decoding had many cores.
 
-Run: python benchmarks/loader/python_side.py FOLDER [--threads 16] [--decode-us 640] [--process]
+Run: python benchmarks/loader/python_side.py FOLDER [--threads 16] [--loaders 1] [--decode-us 640]
 
 Decoding and resizing are replaced by a sleep that holds no lock, as long as both take on one core;
 everything else is the loader: order, plan, reading, checksum, parts, batches. FOLDER is a picture
-set in the format `parts`, as `run.py --folder` keeps it.
+set in the format `parts`, as `run.py --folder` keeps it. Several loaders share the threads, each a
+rank in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -27,26 +31,45 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=16)
+    parser.add_argument("--loaders", type=int, default=1)
     parser.add_argument("--decode-us", type=float, default=640.0)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.rank is not None:
+        print(json.dumps(measure(options)))
+        return
+    command = [sys.executable, __file__, *sys.argv[1:], "--rank"]
+    started = [
+        subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE)
+        for rank in range(options.loaders)
+    ]
+    found = [json.loads(process.communicate()[0]) for process in started]
+    limit = options.threads / options.decode_us * 1e6
+    print(f"{options.threads} threads in {options.loaders} processes that sleep", end=" ")
+    print(f"{options.decode_us:g} us a picture instead of decoding it:", end=" ")
+    print(f"{sum(rate for rate, _ in found):,.0f} pictures/s (at most {limit:,.0f}),", end=" ")
+    print(f"{np.mean([cpu_us for _, cpu_us in found]):.0f} us of the processor a picture;", end=" ")
+    print(f"load {os.getloadavg()[0]:.1f}")
+
+
+def measure(options: argparse.Namespace) -> tuple[float, float]:
+    """Measure one loader."""
     replace(options.decode_us / 1e6)
     loader = Loader(
         options.folder / "manifest.parquet",
-        batch_size=BATCH,
+        batch_size=BATCH * options.loaders,
         size=SIZE,
         augment=Augment(crop_area_share=(0.08, 1.0)),
         fit="crop",
-        threads=options.threads,
+        threads=options.threads // options.loaders,
         memory_bytes=2 << 30,
+        rank=options.rank,
+        ranks=options.loaders,
     )
     with loader:
         run(loader, 1.0)
-        rate, cpu_us = run(loader, options.seconds)
-    limit = options.threads / options.decode_us * 1e6
-    print(f"{options.threads} threads that sleep {options.decode_us:g} us a picture instead of")
-    print(f"decoding it: {rate:,.0f} pictures/s (at most {limit:,.0f}), {cpu_us:.0f} us of the")
-    print(f"processor a picture; load {os.getloadavg()[0]:.1f}")
+        return run(loader, options.seconds)
 
 
 def replace(seconds: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,18 @@ def _rate(row: dict[str, str]) -> float:
     return float(row["pictures_per_s"])
 
 
-def _ratio(one: dict[str, dict[str, str]], other: dict[str, dict[str, str]]) -> str:
+def _by_cpu(row: dict[str, str]) -> float:
+    return 1000 / float(row["cpu_ms"])
+
+
+def _ratio(
+    one: dict[str, dict[str, str]],
+    other: dict[str, dict[str, str]],
+    rate: Callable[[dict[str, str]], float] = _rate,
+) -> str:
     """Give the median of the ratios of same rounds, with the least and the greatest."""
     shared = [round_at for round_at in one if round_at in other]
-    ratios = [_rate(one[round_at]) / _rate(other[round_at]) for round_at in shared]
+    ratios = [rate(one[round_at]) / rate(other[round_at]) for round_at in shared]
     if not ratios:
         return ""
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
@@ -58,9 +66,9 @@ def _table(name: str, rows: Rows) -> str:
     lines = [
         f"## {name}",
         "",
-        f"| contender | pictures | threads | pictures/s | of {against} | of its ceiling "
-        "| CPU, ms | memory, MB | first batch, s | rounds, load |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| contender | pictures | threads | pictures/s | of {against} | the same by CPU "
+        "| of its ceiling by CPU | CPU, ms | memory, MB | first batch, s | rounds, load |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for (contender, pictures, workers), rounds in sorted(
         entries.items(), key=lambda item: -_median(item[1], "pictures_per_s")
@@ -69,7 +77,8 @@ def _table(name: str, rows: Rows) -> str:
         loads = [float(row["load"]) for row in rounds.values()]
         cells = (
             *(contender, pictures, workers, f"{_median(rounds, 'pictures_per_s'):,.0f}"),
-            *(_ratio(rounds, reference), _ratio(rounds, ceiling)),
+            *(_ratio(rounds, reference), _ratio(rounds, reference, _by_cpu)),
+            _ratio(rounds, ceiling, _by_cpu),
             f"{_median(rounds, 'cpu_ms'):.2f}",
             f"{_median(rounds, 'memory_mb'):,.0f}",
             f"{_median(rounds, 'first_s'):.2f}",

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -89,8 +90,9 @@ def main() -> None:
         rows = earlier(chosen, options.add)
         for _ in range(options.rounds):
             for name, (dtype, group) in entries.items():
-                rows += measure_round(name, dtype, group, folder, known, options.seconds)
-                write(rows, known)
+                for row in measure_round(name, dtype, group, folder, known, options.seconds):
+                    rows.append(row)
+                    write(rows, known)  # so that a run that is stopped loses nothing
 
 
 def describe(name: str, pythons: list[str]) -> dict[str, Any]:
@@ -126,9 +128,8 @@ def measure_round(
     folder: Path,
     known: dict[str, Any],
     seconds: float,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Measure each entry of a group once, one after the other."""
-    rows: list[dict[str, Any]] = []
     round_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     for entry in entries:
         contender = known.get(entry.contender, {"missing": ""})
@@ -142,9 +143,8 @@ def measure_round(
             continue
         figures = json.loads(done.stdout.splitlines()[-1])
         load = os.getloadavg()[0]
-        rows.append({"group": group, "round": round_at, **entry._asdict(), **figures, "load": load})
         print(f"{group}: {entry.contender} {figures['pictures_per_s']:,.0f} pictures/s", flush=True)
-    return rows
+        yield {"group": group, "round": round_at, **entry._asdict(), **figures, "load": load}
 
 
 def call(

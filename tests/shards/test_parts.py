@@ -98,3 +98,30 @@ def test_a_part_that_does_not_decode_is_corrupt(tmp_path: Path) -> None:
         (batch,) = loader
     assert not batch.valid.any()
     assert not batch.images.any()
+
+
+def test_epochs_after_the_first_give_the_same_pixels(tmp_path: Path) -> None:
+    """Pictures that were decoded whole are decoded down to their crop only: nobody can tell."""
+    manifest = Farm(tmp_path, count=40, picture=textured, encode=whole).write()
+    with Loader(manifest, batch_size=20, size=48, augment=CROPS, threads=3) as loader:
+        seen = [batch.images.copy() for _ in range(3) for batch in loader]
+    for epoch in range(3):
+        with Loader(manifest, batch_size=20, size=48, augment=CROPS) as fresh:
+            fresh.set_epoch(epoch)
+            first = [batch.images.copy() for batch in fresh]
+        assert all((a == b).all() for a, b in zip(seen[2 * epoch :], first, strict=False))
+
+
+def test_a_picture_that_is_broken_below_its_crop_stays_refused(tmp_path: Path) -> None:
+    def broken(pixels: np.ndarray[Any, Any]) -> bytes:
+        encoded = bytearray(whole(pixels))
+        encoded[-400:-2] = b"\xff\x01" * 199
+        return bytes(encoded)
+
+    manifest = Farm(tmp_path, count=20, picture=textured, encode=broken).write()
+    settings: Any = {"on_error": "substitute", "max_dropped_share": 1, "tail": "pad"}
+    with Loader(manifest, batch_size=20, size=48, augment=CROPS, **settings) as loader:
+        for epoch in range(3):
+            (batch,) = loader
+            assert not batch.valid.any()
+            assert len(loader.dropped()) == 20 * (epoch + 1)

@@ -12,6 +12,7 @@ import simplejpeg
 
 from besana.errors import ConfigError, CorruptDataError
 from besana.images.segments import Part, part_under
+from besana.images.shortening import Shorter, shorter
 
 Pixels = npt.NDArray[Any]
 Box = tuple[int, int, int, int]
@@ -71,11 +72,12 @@ def decode_crop(
     *,
     scale: int = 1,
     scratch: npt.NDArray[np.uint8] | None = None,
+    sound: bool = False,
 ) -> Pixels:
     """Decode what lies under a box of a JPEG, PNG or float TIFF, RGB order.
 
-    Of a JPEG with a table of segments only those under the box are decoded; the pixels are the
-    same, bit by bit.
+    Of a JPEG with a table of segments only those under the box are decoded, of another that is
+    known to be sound only the rows down to its end; the pixels are the same, bit by bit.
 
     Args:
         payload: The encoded image.
@@ -85,6 +87,7 @@ def decode_crop(
         scale: Divide both sides by 1, 2, 4 or 8 while decoding a JPEG. A PNG is decoded whole,
             as a band of the same sample, and the same place is cut at full scale.
         scratch: Buffer of bytes to decode a JPEG into.
+        sound: Whether the same bytes were decoded whole before, without any complaint.
 
     Returns:
         (rows, columns, channels) uint8, uint16 or float32; a view of `scratch` when that was used.
@@ -103,7 +106,11 @@ def decode_crop(
     if part is not None:
         return decode_part(part, box, scale=scale, scratch=scratch)
     top, left, tall, wide = box
-    pixels = _decode_jpeg(payload, height, width, scale, scratch)
+    cut = shorter(payload, height, (top + tall) * scale) if sound else None
+    if cut is not None:
+        pixels = _decode_upper(payload, cut, width, scale, scratch)
+    else:
+        pixels = _decode_jpeg(payload, height, width, scale, scratch)
     return pixels[top : top + tall, left : left + wide]
 
 
@@ -145,18 +152,38 @@ def _decode_jpeg(
     width: int,
     scale: int,
     scratch: npt.NDArray[np.uint8] | None,
+    *,
+    strict: bool = True,
 ) -> Pixels:
     least = (-(-height // scale), -(-width // scale)) if scale > 1 else (0, 0)
     try:
         colours = simplejpeg.decode_jpeg_header(data)[2]
         space = "GRAY" if colours == "Gray" else "RGB"
         pixels: Pixels = simplejpeg.decode_jpeg(
-            data, space, False, False, least[0], least[1], scale, scratch
+            data, space, False, False, least[0], least[1], scale, scratch, strict
         )
     except ValueError as error:
         raise CorruptDataError(f"The JPEG is corrupt: {error}.") from None
     _check_size(pixels, height, width, scale)
     return pixels
+
+
+def _decode_upper(
+    payload: memoryview,
+    cut: Shorter,
+    width: int,
+    scale: int,
+    scratch: npt.NDArray[np.uint8] | None,
+) -> Pixels:
+    """Decode the upper rows; the file gets another height meanwhile."""
+    data = memoryview(bytearray(payload)) if payload.readonly else payload
+    sides = slice(cut.place, cut.place + 2)
+    whole = bytes(data[sides])
+    data[sides] = cut.rows.to_bytes(2, "big")
+    try:
+        return _decode_jpeg(data, cut.rows, width, scale, scratch, strict=False)
+    finally:
+        data[sides] = whole
 
 
 def _decode_other(payload: memoryview) -> Pixels:

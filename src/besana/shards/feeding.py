@@ -17,7 +17,7 @@ from besana.shards.fetching import FetchCounts
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.options import LoaderSettings, MemoryPlan
 from besana.shards.passes import Batch, Crew, Pass
-from besana.shards.pictures import Costs
+from besana.shards.pictures import Costs, Seen
 from besana.shards.reading import Scratch
 from besana.shards.ring import Ring
 from besana.shards.source import Source
@@ -144,6 +144,7 @@ class ThreadFeed(Feed):
             scratches,
             deque(scratches),
             Ring(memory.slots, shape, np.dtype(settings.dtype), self._allocate),
+            Seen(len(self._manifest)),
         )
 
     @override

@@ -19,7 +19,7 @@ from besana.shards.manifest import Manifest, Positions
 from besana.shards.normal import Normal
 from besana.shards.options import LoaderSettings, relative_aspect
 from besana.shards.order import hashes, key_of
-from besana.shards.pictures import Costs, PictureMaker, Task
+from besana.shards.pictures import Costs, PictureMaker, Seen, Task
 from besana.shards.reading import Reader, Scratch
 from besana.shards.ring import Ring
 from besana.shards.stream import Span, Stream
@@ -86,12 +86,14 @@ class Crew(NamedTuple):
         scratches: Buffers, one a thread.
         idle: Those of the buffers that no thread uses now.
         ring: Batches.
+        sound: Samples whose picture was decoded whole, without any complaint.
     """
 
     workers: Workers
     scratches: tuple[Scratch, ...]
     idle: deque[Scratch]
     ring: Ring
+    sound: Seen
 
 
 class Pass:
@@ -133,7 +135,7 @@ class Pass:
         channels, normal = crew.ring.shape[3], None
         if settings.dtype == "float32":
             normal = Normal(settings.mean, settings.std, settings.size[1], channels)
-        self._maker = PictureMaker(manifest, settings.size, normal)
+        self._maker = PictureMaker(manifest, settings.size, crew.sound, normal)
         self._planned = span.start
         self._stretch: _Stretch | None = None
         self._jobs: deque[_Job] = deque()

@@ -103,20 +103,44 @@ class Task(NamedTuple):
     colour: list[float] | None
 
 
+class Seen:
+    """Remember samples, a bit each; when two threads meet, one may be forgotten again.
+
+    Args:
+        count: How many samples there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._bits = bytearray(-(-count // 8))
+
+    def __contains__(self, position: int) -> bool:
+        return bool(self._bits[position >> 3] >> (position & 7) & 1)
+
+    def add(self, position: int) -> None:
+        """Remember a sample."""
+        self._bits[position >> 3] |= 1 << (position & 7)
+
+
 class PictureMaker:
     """Make pictures of one size from the samples of one manifest; used by many threads at once.
 
     Args:
         manifest: Where records lie and how large their images are.
         size: Height and width to make.
+        sound: Samples whose picture was decoded whole, without any complaint.
         normal: How pixels become float32; None where they stay whole numbers.
     """
 
     def __init__(
-        self, manifest: Manifest, size: tuple[int, int], normal: Normal | None = None
+        self,
+        manifest: Manifest,
+        size: tuple[int, int],
+        sound: Seen,
+        normal: Normal | None = None,
     ) -> None:
         self._manifest = manifest
         self._size = size
+        self._sound = sound
         self._normal = normal
 
     def plan(self, positions: Positions, changes: Changes) -> list[Task]:
@@ -214,7 +238,10 @@ class PictureMaker:
         else:
             payload = record[task.start : task.start + task.length]
             scale, box = (task.scale, task.box) if is_jpeg(payload) else (1, task.full_box)
-            first = self._decode(payload, task, box, scale, scratch)
+            sound = task.position in self._sound
+            first = self._decode(payload, task, box, scale, scratch, sound=sound)
+            if not sound:
+                self._sound.add(task.position)
             further = [] if first.shape[2] == out.shape[2] else _bands(record)
         dtype = out.dtype if self._normal is None else working_type(first, further)
         whole = out if self._normal is None else np.empty(out.shape, dtype)
@@ -232,10 +259,18 @@ class PictureMaker:
             self._normal.apply(whole, out)
 
     def _decode(
-        self, payload: memoryview, task: Task, box: Box, scale: int, scratch: Scratch
+        self,
+        payload: memoryview,
+        task: Task,
+        box: Box,
+        scale: int,
+        scratch: Scratch,
+        *,
+        sound: bool = False,
     ) -> Pixels:
+        height, width = task.height, task.width
         return decode_crop(
-            payload, task.height, task.width, box, scale=scale, scratch=scratch.pixels
+            payload, height, width, box, scale=scale, scratch=scratch.pixels, sound=sound
         )
 
 
