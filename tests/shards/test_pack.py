@@ -1,6 +1,7 @@
 """Class folders become shards: everything the loader needs, from the folders alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,25 @@ class Here(Engine):
     @override
     def map(self, function: Any, partitions: Any, *, on_death: Any = None) -> Any:
         return map(function, partitions)
+
+
+class Dying(Here):
+    """Lose the worker at one file, as `LocalEngine` does: halve until it is found."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @override
+    def map(self, function: Any, partitions: Any, *, on_death: Any = None) -> Any:
+        waiting = list(partitions)
+        while waiting:
+            jobs = waiting.pop()
+            if not any(job.path.endswith(self.name) for job in jobs):
+                yield function(jobs)
+            elif len(jobs) == 1:
+                yield on_death(jobs[0])
+            else:
+                waiting += [jobs[: len(jobs) // 2], jobs[len(jobs) // 2 :]]
 
 
 @pytest.fixture
@@ -203,6 +223,32 @@ def test_what_a_part_of_a_shard_left_is_packed_again(tmp_path: Path, one: Any) -
 
     assert pack(folder, out, engine=one).samples == 12
     assert [p.name for p in (tmp_path / "out").glob("*.tfrecord")] == [f"{jobs[0].shard}.tfrecord"]
+
+
+def test_a_picture_that_ends_the_process_is_left_out(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "in", 12)
+    packed = pack(folder, tmp_path / "out", engine=Dying("004.png"), max_dropped_share=0.1)
+    manifest = open_manifest(tmp_path / "out/manifest.parquet")
+
+    assert (packed.samples, packed.skipped) == (11, {"decoder_died": 1})
+    assert (tmp_path / "out/skipped.csv").read_text().split()[1] == "cow/004.png,decoder_died"
+    names = {int(name.split("/")[1][:3]) for name in manifest.sample_ids(range(11))}
+    assert names == set(range(12)) - {4}
+    with Loader(manifest, "train", 11, 32, threads=1) as loader:
+        assert len(list(loader)) == 1
+
+
+def test_names_that_are_not_utf8_are_written_so_that_they_can_be_seen(
+    tmp_path: Path, one: Any
+) -> None:
+    folder = pictures(tmp_path / "in", 3)
+    strange = os.fsencode(folder) + b"/cow/caf\xe9.png"
+    with open(strange, "wb") as file:
+        file.write(png(smooth_picture(1)))
+    assert pack(folder, tmp_path / "out", engine=one).samples == 4
+
+    manifest = open_manifest(tmp_path / "out/manifest.parquet")
+    assert "cow/caf\\xe9.png/all" in manifest.sample_ids(range(4))
 
 
 def test_deep_and_float_pictures_keep_their_values(tmp_path: Path, one: Any) -> None:

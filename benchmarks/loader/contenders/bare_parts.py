@@ -12,6 +12,7 @@ from work import AREA, BATCH, RATIO, SIZE, Work
 
 from besana.images.resize import resize
 from besana.images.segments import part_under
+from besana.images.shortening import shorter
 from besana.shards import Augment, open_manifest
 from besana.shards.augment import draw_changes
 from besana.shards.decoding import jpeg_scales, snap
@@ -26,7 +27,7 @@ class Job(NamedTuple):
     """One crop.
 
     Attributes:
-        data: The JPEG that covers it.
+        data: The JPEG that covers it, in parts or cut short below it.
         least: Rows and columns at the scale, where it is not 1.
         scale: At which it is decoded.
         crop: What is cut from it: rows and columns.
@@ -53,7 +54,7 @@ def stream(work: Work, name: str = FORMAT, *, resized: bool = False) -> Iterator
         scratch, out = scratches.pop() if scratches else buffers()
         for job, slot in zip(jobs[first : first + BATCH], out, strict=True):
             pixels = simplejpeg.decode_jpeg(
-                job.data, "RGB", False, False, *job.least, job.scale, scratch
+                job.data, "RGB", False, False, *job.least, job.scale, scratch, False
             )
             if resized:
                 resize(pixels[job.crop], (SIZE, SIZE), slot)
@@ -91,6 +92,9 @@ def crops(work: Work, name: str) -> Iterator[Job]:
         part = part_under(memoryview(data), *size, tuple((snapped[number] * scale).tolist()))
         if part is not None:
             data, size, first = part.data, (part.height, part.width), [part.top, part.left]
+        elif cut := shorter(memoryview(data), size[0], (top + tall) * int(scale)):
+            data, size = bytearray(data), (cut.rows, size[1])
+            data[cut.place : cut.place + 2] = cut.rows.to_bytes(2, "big")
         least = tuple(-(-side // scale) if scale > 1 else 0 for side in size)
         top, left = top - first[0] // scale, left - first[1] // scale
         yield Job(data, least, scale, (slice(top, top + tall), slice(left, left + wide)))

@@ -1,4 +1,4 @@
-"""The ceiling of plain JPEG: decode whole pictures at the same scales, and nothing else."""
+"""The ceiling of plain JPEG: decode the same crops, cut short below them, and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contenders import bare_parts
 
 NEEDS = bare_parts.NEEDS
 FORMAT = "tfrecord"
-SETTINGS = "simplejpeg on bytes in memory"
+SETTINGS = "simplejpeg on bytes in memory, cut short beforehand"
 DTYPES = bare_parts.DTYPES
 
 
