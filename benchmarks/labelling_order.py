@@ -1,6 +1,7 @@
 """How many labels a model needs, in the order that besana proposes beside random order.
 
-On the tiles of a real barn: labels until 5 March 2021, tested on the days' pictures of 8 March.
+On the tiles of a real barn: labels until 5 March 2021, tested on the days' pictures of 8 March; and
+the other way round, so that the order is not made for one test.
 Run: python benchmarks/labelling_order.py DATA, where DATA holds `barn` and `weights`.
 """
 
@@ -9,16 +10,17 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from besana.labels.next_to_label import most_telling, picks, spread, uncertainty
-from besana.labels.proposals import fit
+from besana.labels.next_to_label import evener, most_telling, picks, spread, uncertainty
+from besana.labels.proposals import Fitted, fit
 
-SEEDS = 6
+SEEDS = 20
 COUNTS = (50, 75, 100, 125, 150)
 FIRST, AGAIN = 50, 25
 CLASSES = ("empty", "cow")
@@ -34,59 +36,76 @@ def main(data: Path) -> None:
     day = np.array([row["frame"][:10] for row in rows])
     by_day = np.array([row["light"] == "day" for row in rows])
     place = np.argsort(np.lexsort(([row["frame"] for row in rows], [r["camera"] for r in rows])))
-    pool = np.flatnonzero(day <= "2021-03-05")
-    test = np.flatnonzero((day == "2021-03-08") & by_day)
-
-    def right(chosen: Any) -> float:
-        ordered = np.array(chosen)[np.argsort(place[chosen], kind="stable")]
-        fitted = fit(vectors[ordered], said[ordered], CLASSES)
-        if fitted is None:
-            return float("nan")
-        guess = fitted.proposer.probabilities(vectors[test]).argmax(axis=1)
-        return float((guess == said[test]).mean())
-
-    def proposed(seed: int) -> list[int]:
-        chosen = [int(pool[i]) for i in spread(vectors[pool], FIRST, seed=seed)]
-        while len(chosen) < max(COUNTS):
-            ordered = np.array(chosen)[np.argsort(place[chosen], kind="stable")]
-            fresh = np.setdiff1d(pool, ordered)
-            fitted = fit(vectors[ordered], said[ordered], CLASSES)
-            if fitted is None:
-                chosen += np.random.default_rng(seed).permutation(fresh)[:AGAIN].tolist()
-                continue
-            unsure = uncertainty(fitted.proposer.probabilities(vectors[fresh]))
-            doubtful = fresh[np.argsort(-unsure, kind="stable")][: 4 * picks(len(fresh))]
-            told = most_telling(vectors[doubtful], len(fresh), vectors[ordered], seed)
-            found = [int((fresh if drawn else doubtful)[at]) for drawn, at in told]
-            chosen += list(dict.fromkeys(found))[:AGAIN]
-        return chosen
-
-    orders = {
-        "proposed": [proposed(seed) for seed in range(SEEDS)],
-        "random": [np.random.default_rng(seed).permutation(pool).tolist() for seed in range(SEEDS)],
-    }
-    curves = {
-        name: {n: [right(chosen[:n]) for chosen in drawn] for n in COUNTS}
-        for name, drawn in orders.items()
-    }
+    tiles = Tiles(vectors, said, place)
+    early, late = day <= "2021-03-05", (day == "2021-03-08") & by_day
     result = {
-        "labels": len(pool),
-        "tested": len(test),
-        "seeds": SEEDS,
-        "all_labels": round(right(pool), 4),
-        **{
-            name: {
-                n: [round(float(np.mean(v)), 4), round(float(np.std(v)), 4)] for n, v in c.items()
-            }
-            for name, c in curves.items()
-        },
+        "labels until 5 March, tested on 8 March": compare(tiles, early, late),
+        "labels of 8 March, tested until 5 March": compare(tiles, late, early & by_day),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"all {len(pool)} labels: {result['all_labels']:.1%} right on {len(test)} tiles")
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """What is known of all tiles: their vectors, classes and places in time."""
+
+    vectors: np.ndarray[Any, Any]
+    said: np.ndarray[Any, Any]
+    place: np.ndarray[Any, Any]
+
+    def fit(self, chosen: Any) -> tuple[np.ndarray[Any, Any], Fitted | None]:
+        """Learn from some tiles, in the order of time."""
+        ordered = np.array(chosen)[np.argsort(self.place[chosen], kind="stable")]
+        return ordered, fit(self.vectors[ordered], self.said[ordered], CLASSES)
+
+    def right(self, chosen: Any, test: np.ndarray[Any, Any]) -> float:
+        """Learn from some tiles and tell the share right of others."""
+        _, fitted = self.fit(chosen)
+        if fitted is None:
+            return float("nan")
+        guess = fitted.proposer.probabilities(self.vectors[test]).argmax(axis=1)
+        return float((guess == self.said[test]).mean())
+
+
+def proposed(tiles: Tiles, pool: np.ndarray[Any, Any], seed: int) -> list[int]:
+    """Choose tiles as the pages do, round by round."""
+    evened = tiles.vectors * evener(tiles.vectors[pool])
+    chosen = [int(pool[i]) for i in spread(evened[pool], FIRST, seed=seed)]
+    while len(chosen) < max(COUNTS):
+        ordered, fitted = tiles.fit(chosen)
+        fresh = np.setdiff1d(pool, ordered)
+        if fitted is None:
+            chosen += np.random.default_rng(seed).permutation(fresh)[:AGAIN].tolist()
+            continue
+        unsure = uncertainty(fitted.proposer.probabilities(tiles.vectors[fresh]))
+        doubtful = fresh[np.argsort(-unsure, kind="stable")][: 4 * picks(len(fresh))]
+        told = most_telling(evened[doubtful], len(fresh), evened[ordered], seed + len(chosen))
+        found = [int((fresh if drawn else doubtful)[at]) for drawn, at in told]
+        chosen += list(dict.fromkeys(found))[:AGAIN]
+    return chosen
+
+
+def compare(tiles: Tiles, of_pool: Any, of_test: Any) -> dict[str, Any]:
+    """Print the share right of both orders, and give it."""
+    pool, test = np.flatnonzero(of_pool), np.flatnonzero(of_test)
+    orders = {
+        "proposed": [proposed(tiles, pool, seed) for seed in range(SEEDS)],
+        "random": [np.random.default_rng(seed).permutation(pool).tolist() for seed in range(SEEDS)],
+    }
+    every = tiles.right(pool, test)
+    print(f"all {len(pool)} labels: {every:.1%} right on {len(test)} tiles")
     print("labels  proposed        random   (mean and deviation of", SEEDS, "seeds)")
+    result: dict[str, Any] = {"labels": len(pool), "tested": len(test), "seeds": SEEDS}
+    result |= {"all_labels": round(every, 4), "proposed": {}, "random": {}}
     for n in COUNTS:
-        a, b = result["proposed"][n], result["random"][n]
-        print(f"{n:6}  {a[0]:.1%} ± {a[1]:.1%}  {b[0]:.1%} ± {b[1]:.1%}")
+        shown = []
+        for name, drawn in orders.items():
+            shares = [tiles.right(chosen[:n], test) for chosen in drawn]
+            mean, deviation = float(np.mean(shares)), float(np.std(shares))
+            result[name][n] = [round(mean, 4), round(deviation, 4)]
+            shown.append(f"{mean:.1%} ± {deviation:.1%}")
+        print(f"{n:6}  {shown[0]:14}  {shown[1]}")
+    return result
 
 
 def embed(files: list[Path], weights: Path) -> np.ndarray[Any, Any]:

@@ -7,7 +7,15 @@ import pytest
 
 from besana.labels.agreement import Agreement
 from besana.labels.change_points import change_points, runs_of
-from besana.labels.next_to_label import clusters, deal, draw, most_telling, spread, uncertainty
+from besana.labels.next_to_label import (
+    clusters,
+    deal,
+    draw,
+    evener,
+    most_telling,
+    spread,
+    uncertainty,
+)
 from besana.labels.proposals import expected_gain, fit, likely_errors
 from besana.labels.rates import wilson
 from besana.labels.team import agreement_intervals
@@ -162,3 +170,13 @@ def test_wilson_interval_holds_the_share_as_often_as_it_says() -> None:
     hits = rng.binomial(200, 0.03, 2000)
     held = [wilson(int(hit), 200)[1] <= 0.03 <= wilson(int(hit), 200)[2] for hit in hits]
     assert np.mean(held) > 0.92
+
+
+def test_evened_features_vary_alike_and_still_ones_are_not_blown_up() -> None:
+    vectors, _ = classed(300, apart=10)
+    loud = np.random.default_rng(5).normal(0, 30, (300, 1)).astype(np.float32)
+    still = np.full((300, 1), 7, np.float32)
+    together = np.concatenate([vectors, loud, still], axis=1)
+    evened = together * evener(together)
+    assert np.allclose(evened[:, :41].std(axis=0), 1, atol=1e-3)
+    assert evened[:, 41].std() < 1e-3

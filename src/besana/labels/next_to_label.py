@@ -73,6 +73,19 @@ def uncertainty(probability: Floats) -> Floats:
     return np.asarray(1 - (best[:, 1] - best[:, 0]), np.float32)
 
 
+def evener(vectors: Floats) -> Floats:
+    """Tell what to multiply features by so that each varies as much, as a classifier sees them.
+
+    Else the few features that vary most decide alone which samples lie far from each other.
+    Features that hardly vary are not blown up.
+
+    Args:
+        vectors: (n, features) of a fair sample.
+    """
+    deviation = vectors.std(axis=0)
+    return np.asarray(1 / np.maximum(deviation, 0.05 * deviation.mean() + 1e-6), np.float32)
+
+
 def spread(vectors: Floats, count: int, *, near: Floats | None = None, seed: int = 0) -> list[int]:
     """Choose samples that lie far from each other (k-center greedy, Sener and Savarese 2018).
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.labels.current import current_label
-from besana.labels.next_to_label import clusters, most_telling, picks, spread, uncertainty
+from besana.labels.next_to_label import clusters, evener, most_telling, picks, spread, uncertainty
 from besana.labels.proposals import Fitted, fit, likely_errors
 from besana.learning.embeddings import Embeddings, sample_keys
 from besana.web.deck import Deck
@@ -49,6 +49,7 @@ class Learned:
         curve: As in `Fitted`.
         suspects: Numbers of samples whose label is probably wrong.
         vectors: For the next round.
+        scale: (features,) what to multiply vectors by before their distances count.
     """
 
     labels: int = 0
@@ -60,6 +61,7 @@ class Learned:
     curve: tuple[tuple[int, float, float], ...] = ()
     suspects: list[int] = field(default_factory=list)
     vectors: Vectors | None = None
+    scale: Floats | float = 1.0
 
 
 class Vectors:
@@ -219,6 +221,7 @@ def _look_at_all(
     learned.cluster = np.full(deck.count, -1, np.int16)
     if not len(x):
         return unsure
+    learned.scale = evener(x)
     group = clusters(x, max(2, min(_CLUSTERS, len(x) // 20)), seed=seed)
     centres = np.stack([x[group == g].mean(axis=0) for g in np.unique(group)])
     for numbers, block in vectors.blocks():
@@ -240,18 +243,19 @@ def _order(
     if order in ("random", "time"):
         return simple_order(deck, order)
     labelled = np.flatnonzero(deck.voters > 0).astype(np.int32)
-    _, near = vectors.of(labelled[-500:])
+    near = vectors.of(labelled[-500:])[1] * learned.scale
     fresh = random[(deck.voters[random] == 0) & ~deck.out[random]]
-    apart = _apart(vectors, fresh[:_LOOKED_AT], near, seed)
+    apart = _apart(vectors, fresh[:_LOOKED_AT], near, learned.scale, seed)
     knows = learned.proposed is not None and bool((learned.proposed >= 0).any())
     doubtful = fresh[np.argsort(-unsure[fresh], kind="stable")] if knows else apart
     if order == "diversity" or not knows:
         first = apart
     elif order == "uncertainty":
-        first = _apart(vectors, doubtful[: 4 * picks(len(fresh))], near, seed)
+        some = doubtful[: 4 * picks(len(fresh))]
+        first = _apart(vectors, some, near, learned.scale, seed)
     else:
         found, x = vectors.of(doubtful[: 4 * picks(len(fresh))])
-        told = most_telling(x, len(fresh), near if len(near) else None, seed)
+        told = most_telling(x * learned.scale, len(fresh), near if len(near) else None, seed)
         first = np.array([(fresh if drawn else found)[at] for drawn, at in told], np.int32)
     rest = doubtful if knows and order != "diversity" else random
     # Second votes come soon, so that disagreement shows while there is time to talk about it.
@@ -260,11 +264,13 @@ def _order(
     return _first_then(first, seconds, rest, random)
 
 
-def _apart(vectors: Vectors, numbers: Numbers, near: Floats, seed: int) -> Numbers:
+def _apart(
+    vectors: Vectors, numbers: Numbers, near: Floats, scale: Floats | float, seed: int
+) -> Numbers:
     found, x = vectors.of(numbers)
     if not len(found):
         return numbers
-    return found[spread(x, _SPREAD_OUT, near=near if len(near) else None, seed=seed)]
+    return found[spread(x * scale, _SPREAD_OUT, near=near if len(near) else None, seed=seed)]
 
 
 def _first_then(*parts: Numbers) -> Numbers:
