@@ -217,6 +217,7 @@ def processor_times(bench: Bench) -> None:
 
 def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -> float:
     """Measure what a server gives, at 70 % of that, and at five times that; requests/s."""
+    time.sleep(1.5)  # what came before is forgotten
     bench.closed(port, request, callers, 1.0)
     most = bench.closed(port, request, callers, bench.seconds)
     print(f"{what}, as many as it takes   {most.line()}", flush=True)

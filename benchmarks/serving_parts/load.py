@@ -138,7 +138,10 @@ async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> L
 
 
 async def closed_loop(port: int, request: bytes, callers: int, seconds: float) -> Load:
-    """Let some callers ask one after another: the most that the server gives."""
+    """Let some callers ask one after another: the most that the server gives.
+
+    Who is refused comes back after a second, as `Retry-After` says.
+    """
     load, connections = Load(), Connections(port, request)
     started = time.perf_counter()
 
@@ -146,6 +149,8 @@ async def closed_loop(port: int, request: bytes, callers: int, seconds: float) -
         while (since := time.perf_counter()) < started + seconds:
             status = await connections.ask()
             load.answers.append((status, time.perf_counter() - since))
+            if status in (429, 503):
+                await asyncio.sleep(1.0)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     load.seconds = time.perf_counter() - started
