@@ -115,6 +115,7 @@ def wrong_labels(site: Site, source: str) -> int:
     )
 
 
+@pytest.mark.slow
 def test_grid_takes_proposals_a_key_and_a_click_change_one(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -168,6 +169,7 @@ def test_grid_without_a_model_takes_one_class_for_all(browser: Browser, site: Si
         assert complaints == []
 
 
+@pytest.mark.slow
 def test_strip_labels_a_run_by_one_key(browser: Browser, site: Site) -> None:
     with signed_in(browser, site) as context:
         page, complaints = opened(context, site, "/strip")
@@ -368,6 +370,8 @@ READY = {
     "review": "#picture[data-sample]",
     "team": "#paces tr",
     "classes": "#list li",
+    "data": "#tiles li",
+    "regions": "body[data-ready]",
     "people": "#people tr",
 }
 EVERY_WAY = [

@@ -29,6 +29,12 @@ QUERIES = {
     "/api/outline": SAMPLE,
     "/api/history": SAMPLE,
     "/api/beside": SAMPLE,
+    "/api/picture": SAMPLE,
+    "/api/similar": SAMPLE,
+    "/picture/preview": f"{SAMPLE}&lens={quote('{}')}",
+    "/api/cameras/frames": "camera=pen",
+    "/api/versions/changes": "one=beds/1&other=beds/2",
+    "/api/versions/changed": "one=beds/1&other=beds/2&kind=added",
 }
 
 
@@ -53,7 +59,8 @@ def accesses(site: Site) -> list[Access]:
 def sent(client: Client, access: Access, **headers: str | None) -> Reply:
     path = access.path.replace("{name}", "web.js")
     query = QUERIES.get(access.path, "")
-    return client.send(access.method, f"{path}?{query}", None, headers=dict(headers))
+    media: dict[str, str | None] = {"Content-Type": access.media[0]}
+    return client.send(access.method, f"{path}?{query}", None, headers=media | headers)
 
 
 def test_every_route_times_every_role(site: Site, clients: dict[str, Client]) -> None:

@@ -128,7 +128,7 @@ class RegionRoutes:
     def change(self, change: CameraChange, request: Request) -> dict[str, str]:
         """Write lens and regions of a camera into besana.toml, if nobody changed that meanwhile."""
         workspace, lens = self._desk.workspace, change.lens
-        values: dict[str, Any] = {"regions": dict(change.regions) or None, "grid": None}
+        values: dict[str, Any] = {"regions": _plain(change.regions) or None, "grid": None}
         if change.grid is not None:
             values["grid"] = change.grid.model_dump(exclude_none=True)
         if lens is not None:
@@ -184,6 +184,17 @@ def _described(camera: Camera) -> dict[str, Any]:
     lens = camera.lens.model_dump(mode="json", include=set(_LENS_KEYS))
     grid = None if camera.grid is None else camera.grid.model_dump()
     return {"lens": lens, "regions": camera.regions, "grid": grid}
+
+
+def _plain(regions: dict[str, Shape]) -> dict[str, list[Any]]:
+    """Write whole numbers as such, as people do."""
+    return {name: [_whole(part) for part in shape] for name, shape in regions.items()}
+
+
+def _whole(part: float | list[float]) -> Any:
+    if isinstance(part, list):
+        return [_whole(value) for value in part]
+    return int(part) if part == int(part) else part
 
 
 def _read_lens(given: str) -> Lens:

@@ -39,7 +39,7 @@ def status_facts(desk: Desk) -> dict[str, Any]:
         catalog.counted(table)
         for table in (tables.frames, tables.quality, tables.samples, tables.labels)
     )
-    total = sum(labels.values())
+    total, issues = sum(labels.values()), catalog.counted(tables.issues)
     return {
         "way": read_way(workspace.reports),
         "cameras": watched_cameras(catalog),
@@ -49,6 +49,7 @@ def status_facts(desk: Desk) -> dict[str, Any]:
             (name, count, count / max(1, total))
             for name, count in sorted(labels.items(), key=lambda item: -item[1])
         ],
+        "issues": sorted(issues.items(), key=lambda item: -item[1]),
         "trainings": [
             path.parent.name
             for path in sorted(workspace.runs.glob("*/run.json"), reverse=True)[:_TRAININGS]
