@@ -1,6 +1,6 @@
 """What 10 million and a billion samples take: costs measured here on three sizes, extrapolated.
 
-    python benchmarks/scale.py measure /tmp/scale --sizes 250 1000 4000
+    python benchmarks/scale.py measure --sizes 200 800 3200
     python benchmarks/scale.py report docs/images/scale.svg
 
 `measure` walks farms of drawn frames (640 px, one sample each) in a bucket of a server on this
@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,8 @@ def measure(folder: Path, sizes: list[int]) -> dict[str, Any]:
     from production_server import find_program, serve
 
     program = find_program()
-    assert program, "see tests/contracts/production_server.py"
+    if program is None:
+        raise SystemExit("VersityGW is not there; see tests/contracts/production_server.py")
     found: dict[str, Any] = {"load": os.getloadavg()[0], "cores": cores(), "runs": {}}
     with serve(program, folder / "server") as settings:
         os.environ.update(settings)
@@ -244,12 +246,15 @@ def draw(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     """Measure, or report what was measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=["measure", "report"], nargs="?", default="report")
+    parser.add_argument("action", choices=["measure", "report"], nargs="?", default="measure")
     parser.add_argument("path", type=Path, nargs="?")
-    parser.add_argument("--sizes", type=int, nargs=3, default=[250, 1000, 4000])
+    parser.add_argument("--sizes", type=int, nargs=3, default=[200, 800, 3200])
     arguments = parser.parse_args()
     if arguments.action == "measure":
-        RESULTS.write_text(json.dumps(measure(arguments.path, arguments.sizes), indent=1) + "\n")
+        RESULTS.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=arguments.path) as folder:
+            found = measure(Path(folder), arguments.sizes)
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
         report(json.loads(RESULTS.read_text()), None)
     else:
         report(json.loads(RESULTS.read_text()), arguments.path)
