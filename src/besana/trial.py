@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import itertools
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from besana.storage import Storage, read_original
 from besana.traffic import METER, Traffic
 from besana.workspace import Workspace
 
-_SIZES = (8, 32, 96)
+_SIZES, _FEW_SIZES = (24, 64, 168), (8, 32, 96)
 _FEWEST_SAMPLES = 16
 _PROBE_BYTES = 4_000_000
 
@@ -51,14 +53,28 @@ def measure(workspace: Workspace, engine: Engine, budget_s: float) -> list[str]:
     with tempfile.TemporaryDirectory(dir=workspace.temporary) as folder:
         trial = _copy(workspace, Path(folder))
         with contextlib.closing(trial.catalog):
+            sizes, loading_s = _sizes(workspace), 0.0
             frames = _frames(workspace)
-            for number, size in enumerate(_SIZES):
+            for number, size in enumerate(sizes):
                 rows = list(itertools.islice(frames, size))
                 if not rows or notes or time.monotonic() > ends:
                     break
                 _walk_frames(workspace, trial, rows, engine)
-                notes += _try(lambda n=number: _learn(workspace, trial, engine, n))
+                try:
+                    loading_s = _learn(workspace, trial, engine, number, loading_s)
+                except BesanaError as error:
+                    notes.append(error.problem)
     return notes
+
+
+def _sizes(workspace: Workspace) -> Sequence[int]:
+    """Choose how many frames are tried together.
+
+    Very few have no issues, so no pictures of them are made, and the start looks cheaper than
+    it is.
+    """
+    frames = sum(workspace.catalog.counted(tables.frames).values())
+    return _SIZES if frames >= sum(_SIZES) else _FEW_SIZES
 
 
 def measure_store(store: Storage) -> Mapping[str, float]:
@@ -85,6 +101,25 @@ def measure_store(store: Storage) -> Mapping[str, float]:
         "write_bytes_per_s": len(data) / written_s,
         "read_bytes_per_s": len(data) / read_s,
     }
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """One run of a stage.
+
+    Attributes:
+        stage: The verb.
+        key: What its speed depends on.
+        items: What it took up.
+        seconds: How long it took.
+        before: The meter when it began.
+    """
+
+    stage: str
+    key: str
+    items: int
+    seconds: float
+    before: Traffic
 
 
 class _Even(Engine):
@@ -131,7 +166,7 @@ def _frames(workspace: Workspace) -> Iterator[Mapping[str, Any]]:
     """Take frames of all cameras in turn, spread over time, without refused ones."""
     frames, issues = tables.frames.c, tables.issues.c
     refused = sa.exists().where(issues.frame_id == frames.id, issues.blocks)
-    most = sum(_SIZES)
+    most = sum(_sizes(workspace))
     each: list[Sequence[Any]] = []
     for camera, count in workspace.catalog.counted(tables.frames).items():
         select = sa.select(tables.frames).where(frames.camera == camera, ~refused)
@@ -152,35 +187,35 @@ def _walk_frames(
             if not key.startswith("file://"):
                 trial.frames.write(key, read_original(workspace.frames, key))
     trial.catalog.insert(tables.frames, rows)
-    _note(workspace, "collect", "", len(rows), time.monotonic() - started, before)
+    seconds = time.monotonic() - started
+    _note(workspace, _Timed("collect", "", len(rows), seconds, before))
     for stage in ("clean", "prepare"):
-        _time(workspace, trial, stage, {}, engine)
+        _note(workspace, _time(trial, stage, {}, engine))
 
 
-def _time(
-    noted: Workspace | None,
-    trial: Workspace,
-    stage: str,
-    overrides: Mapping[str, Any],
-    engine: Engine,
-) -> None:
+def _time(trial: Workspace, stage: str, overrides: Mapping[str, Any], engine: Engine) -> _Timed:
     config = pipeline.stage_settings(trial, stage, {**overrides, **_lenient(stage)})
     started, before = time.monotonic(), METER.total
     report = pipeline.stage(stage).run(trial, config, engine)
     seconds, items = time.monotonic() - started, observed_items(stage, report.counts_in, config)
-    if noted is not None:
-        _note(noted, stage, speed_key(stage, config), items, seconds, before)
+    return _Timed(stage, speed_key(stage, config), items, seconds, before)
 
 
 def _lenient(stage: str) -> dict[str, Any]:
     return {"max_dropped_share": 1.0} if stage in ("clean", "prepare") else {}
 
 
-def _learn(workspace: Workspace, trial: Workspace, engine: Engine, number: int) -> None:
+def _learn(
+    workspace: Workspace, trial: Workspace, engine: Engine, number: int, loading_s: float
+) -> float:
     """Train on the samples so far with made-up labels.
 
-    The second time there are more of them, so that start and item can be told apart. Before the
-    first time one training goes unnoted: it loads libraries and makes the tracking database.
+    Each time there are more of them, so that start and item can be told apart. The first training
+    runs twice: what it takes longer the first time (loading libraries, making the tracking
+    database) is what every run in a process of its own takes longer.
+
+    Returns:
+        Seconds for that.
     """
     sample = tables.samples.c
     rows = trial.catalog.rows(sa.select(sample.frame_id, sample.region).order_by(sample.frame_id))
@@ -192,37 +227,36 @@ def _learn(workspace: Workspace, trial: Workspace, engine: Engine, number: int) 
         for n, row in enumerate(rows)
     ]
     trial.catalog.insert(tables.labels, [event_row(event, now) for event in events])
-    _time(None, trial, "split", {"method": "fractions"}, engine)
-    for noted in (None, workspace) if number == 0 else (workspace,):
-        # Random weights cost as much as trained ones, and nothing is fetched.
-        settings: dict[str, Any] = {"weights": "random", "seed": number + bool(noted)}
-        if pipeline.stage_settings(trial, "train", {}).strategy != "probe":  # type: ignore[attr-defined]
-            settings["epochs"] = 1 + number
-        shutil.rmtree(trial.path / "embeddings", ignore_errors=True)
-        _time(noted, trial, "train", settings, engine)
+    _time(trial, "split", {"method": "fractions"}, engine)
+    # Random weights cost as much as trained ones, and nothing is fetched.
+    settings: dict[str, Any] = {"weights": "random", "seed": 2 * number}
+    if pipeline.stage_settings(trial, "train", {}).strategy != "probe":  # type: ignore[attr-defined]
+        settings["epochs"] = 2**number
+    if number == 0:
+        cold = _train(trial, {**settings, "seed": 1}, engine)
+    timed = _train(trial, settings, engine)
+    if number == 0:
+        loading_s = max(cold.seconds - timed.seconds, 0.0)
+    _note(workspace, dataclasses.replace(timed, seconds=timed.seconds + loading_s))
+    return loading_s
 
 
-def _try(action: Any) -> list[str]:
-    try:
-        action()
-    except BesanaError as error:
-        return [error.problem]
-    return []
+def _train(trial: Workspace, settings: Mapping[str, Any], engine: Engine) -> _Timed:
+    shutil.rmtree(trial.path / "embeddings", ignore_errors=True)
+    return _time(trial, "train", settings, engine)
 
 
-def _note(
-    workspace: Workspace, stage: str, key: str, items: int, seconds: float, before: Traffic
-) -> None:
+def _note(workspace: Workspace, timed: _Timed) -> None:
     write_line(
         workspace,
         {
-            "stage": stage,
+            "stage": timed.stage,
             "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "machine": machine_name(),
-            "key": key,
-            "items": items,
-            "seconds": round(seconds, 3),
-            "traffic": (METER.total - before).record(),
+            "key": timed.key,
+            "items": timed.items,
+            "seconds": round(timed.seconds, 3),
+            "traffic": (METER.total - timed.before).record(),
             "money": {"low": 0.0, "likely": 0.0, "high": 0.0},
             "currency": "",
             "failed": False,
