@@ -24,7 +24,7 @@ from besana.labels.tables import TableError
 
 _MOST_CLASSES = 100_000
 _SHAPES = ("bbox", "segmentation", "keypoints")
-_TOLD = ("region", "annotator", "time", "source", "note", "holds", "camera")
+_TOLD = ("frame", "region", "annotator", "time", "source", "note", "holds", "camera")
 
 Place = tuple[str, int]
 
@@ -81,8 +81,6 @@ def _read_lists(path: Path, connection: sqlite3.Connection) -> dict[str, str]:
 def _keep(
     path: Path, connection: sqlite3.Connection, number: int, item: dict[str, Any], name: str
 ) -> None:
-    frame = item.get("frame")
-    name = frame if isinstance(frame, str) and frame else name
     try:
         connection.execute("INSERT INTO images VALUES (?, ?)", (_id(item["id"]), name))
     except sqlite3.IntegrityError:
@@ -115,7 +113,8 @@ def _of_annotation(
         return reading.error(number, "image_id", "no_image", problem)
     more = annotation.get("attributes")
     told = {what: more[what] for what in _TOLD if what in more} if isinstance(more, dict) else {}
-    return reading.statement(number, name, {**told, "image": found[0]})
+    frame = told.pop("frame", "")
+    return reading.statement(number, name, {**told, "image": frame or found[0]})
 
 
 def _has_id(item: Any) -> bool:
@@ -153,7 +152,7 @@ def write_coco(
             file.write(f"{',' if image > 1 else ''}\n{_json(_image(image, frame))}")
             for word in frame.words:
                 count += 1
-                annotation = _annotation(count, image, ids[word.class_name], word)
+                annotation = _annotation(count, image, ids[word.class_name], frame.id, word)
                 spool.write(f"{',' if count > 1 else ''}\n{_json(annotation)}")
         file.write('\n],\n"annotations": [')
         spool.seek(0)
@@ -164,11 +163,13 @@ def write_coco(
 
 def _image(number: int, frame: LabelledFrame) -> dict[str, Any]:
     size = {"width": frame.size_px[0], "height": frame.size_px[1]} if frame.size_px else {}
-    return {"id": number, "file_name": frame.name, **size, "frame": frame.id}
+    return {"id": number, "file_name": frame.name, **size}
 
 
-def _annotation(number: int, image: int, category: int, word: Word) -> dict[str, Any]:
-    told: dict[str, Any] = {"region": word.region, **word.told()}
+def _annotation(
+    number: int, image: int, category: int, frame_id: str, word: Word
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"frame": frame_id, "region": word.region, **word.told()}
     if word.note:
         told["note"] = word.note
     if not word.holds:
