@@ -20,7 +20,7 @@ from typing import Any
 
 from besana.errors import BesanaError
 from besana.learning.recipe import Watch
-from besana.learning.task import Job
+from besana.learning.task import Job, Told
 from besana.shards.memory import usable_processors
 
 _SILENCE_S = 30.0
@@ -32,15 +32,12 @@ class LostError(Exception):
     """Say which trainer was lost, and how; it becomes a note, or an error in the end."""
 
 
-def train_together(job: Job, watch: Watch) -> list[str]:
+def train_together(job: Job, watch: Watch) -> Told:
     """Train with several trainers; the result is their last checkpoint.
 
     Args:
         job: What to train; its folder of checkpoints has one to begin from.
         watch: Who is told, by the first trainer; not of single steps.
-
-    Returns:
-        Sentences about what happened, and what was sent.
 
     Raises:
         BesanaError: What a trainer raised; or that trainers were lost again and again.
@@ -54,7 +51,8 @@ def train_together(job: Job, watch: Watch) -> list[str]:
     tries, reached = 0, -1
     while True:
         try:
-            return [*notes, *_attempt(job, shown)]
+            told = _attempt_on_cluster(job) if job.task.cluster else _attempt(job, shown)
+            return told._replace(notes=[*notes, *told.notes])
         except LostError as lost:
             step = _newest_step(job.checkpoints)
             tries, reached = (tries + 1 if step <= reached else 1), step
@@ -66,16 +64,37 @@ def train_together(job: Job, watch: Watch) -> list[str]:
             notes.append(f"{lost} All trainers began again from step {step}.")
 
 
-def _attempt(job: Job, shown: _Shown) -> list[str]:
+def _attempt(job: Job, shown: _Shown) -> Told:
     """Train from the newest checkpoint to the end, or until a trainer is lost."""
     shown.begin()
     trainers = [_Trainer(rank) for rank in range(job.task.settings.trainers)]
     try:
         _start(trainers, job)
-        return [note for said in _messages(trainers) for note in shown.take(*said)]
+        ends = [end for said in _messages(trainers) if (end := shown.take(*said))]
     finally:
         for trainer in trainers:
             trainer.end()
+    return Told([note for end in ends for note in end.notes], *ends[0][1:])
+
+
+def _attempt_on_cluster(job: Job) -> Told:
+    """Train as tasks of Spark that all run at the same time, or until one is lost."""
+    from pyspark.ml.torch.distributor import TorchDistributor
+    from pyspark.sql import SparkSession
+
+    from besana.learning.trainer import work_on_cluster
+
+    SparkSession.builder.getOrCreate()
+    trainers = job.task.settings.trainers
+    distributor = TorchDistributor(trainers, local_mode=False, use_gpu=job.task.device == "cuda")
+    try:
+        answer: Any = distributor.run(work_on_cluster, job)
+    except Exception as error:  # noqa: BLE001  # whatever Spark raises: a task was lost
+        raise LostError(f"Spark lost a trainer: {str(error).strip()[-300:]}") from None
+    if isinstance(answer, BesanaError):
+        raise answer
+    told: Told = answer
+    return told
 
 
 def _start(trainers: list[_Trainer], job: Job) -> None:
@@ -86,7 +105,7 @@ def _start(trainers: list[_Trainer], job: Job) -> None:
         trainer.start(len(trainers), port, job)
 
 
-def _messages(trainers: list[_Trainer]) -> Iterator[tuple[int, str, Any]]:
+def _messages(trainers: list[_Trainer]) -> Iterator[tuple[str, Any]]:
     """Give what trainers say, until all are done.
 
     Raises:
@@ -104,7 +123,7 @@ def _messages(trainers: list[_Trainer]) -> Iterator[tuple[int, str, Any]]:
                 raise _cause(value, [each for each in running if each is not trainer])
             if verb == "done":
                 running.discard(trainer)
-            yield trainer.rank, verb, value
+            yield verb, value
         for trainer in running:
             if trainer.silence_s > _SILENCE_S:
                 raise LostError(f"Trainer {trainer.rank} was silent for {_SILENCE_S:.0f} s.")
@@ -211,10 +230,11 @@ class _Shown:
         """Count from the start again: the first thing a trainer says is how far it is."""
         self._before, self._samples = max(self._before, self._samples), 0
 
-    def take(self, rank: int, verb: str, value: Any) -> list[str]:
-        """Pass one message on; returns the notes in it."""
+    def take(self, verb: str, value: Any) -> Told | None:
+        """Pass one message on; returns what a trainer tells in the end."""
         if verb == "done":
-            return list(value)
+            told: Told = value
+            return told
         if verb == "samples":
             more = max(0, self._samples + value - max(self._before, self._samples))
             self._samples += value
@@ -222,7 +242,7 @@ class _Shown:
         elif verb == "epoch" and value.epoch > self._epochs:
             self._epochs = value.epoch
             self._watch.epoch(value)
-        return []
+        return None
 
 
 def _newest_step(checkpoints: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,10 +66,10 @@ def run_loop(
     training = _training(task, built, positions, validated=validated)
     place = Checkpoints(checkpoints, identity(task))
     training.begin(place)
-    notes = train_together(Job(task, positions, checkpoints, validated), watch)
+    told = train_together(Job(task, positions, checkpoints, validated), watch)
     outcome = training.finish(place)
-    outcome.notes.extend(notes)
-    return outcome
+    outcome.notes.extend(told.notes)
+    return replace(outcome, sent_bytes=told.sent_bytes)
 
 
 def fit(

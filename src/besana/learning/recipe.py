@@ -179,6 +179,7 @@ class Outcome:
         best_epoch: The one it is from, from 0.
         stopped_early: Whether the validation stopped it.
         notes: Sentences about what was skipped or switched off.
+        sent_bytes: What trainers sent each other; 0 for one alone.
     """
 
     network: nn.Module
@@ -186,3 +187,4 @@ class Outcome:
     best_epoch: int
     stopped_early: bool
     notes: list[str]
+    sent_bytes: int = 0

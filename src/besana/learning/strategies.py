@@ -133,6 +133,9 @@ def _train_loop(task: Task, trained: Trained, listener: Listener) -> None:
     trained.history = outcome.history
     trained.notes += outcome.notes
     trained.metrics["best_epoch"] = outcome.best_epoch
+    if task.settings.parallel != "single":
+        trained.metrics["trainers"] = task.settings.trainers
+        trained.metrics["sent_bytes"] = outcome.sent_bytes
     if outcome.stopped_early:
         trained.notes.append(f"Stopped after epoch {len(outcome.history)}: no better validation.")
 

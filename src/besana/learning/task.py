@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -95,3 +95,17 @@ class Job:
     positions: Positions
     checkpoints: Path
     validated: bool
+
+
+class Told(NamedTuple):
+    """What a team tells in the end, beside its last checkpoint.
+
+    Attributes:
+        notes: Sentences about what was lost or could not be used.
+        sent_bytes: What all trainers sent each other since they last began.
+        messages: In how many messages.
+    """
+
+    notes: list[str]
+    sent_bytes: int
+    messages: int

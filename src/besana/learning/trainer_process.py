@@ -76,9 +76,9 @@ def serve(connection: Connection) -> None:
 
     try:
         with joined(job.task.device) as team:
-            notes = work(job, team, voice.watch(team.rank))
+            told = work(job, team, voice.watch(team.rank))
             voice.tell_samples()
-        voice.say("done", notes)
+        voice.say("done", told)
     except BesanaError as error:
         voice.say("error", error)
     except Exception:  # noqa: BLE001  # whatever it was is told where the trainers were started

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from besana import __version__
 from besana.engines import Engine
+from besana.engines.spark import SparkEngine
 from besana.errors import ConfigError
 from besana.learning.ranks import started_by_torchrun
 from besana.learning.runs import Run, fold_table, start_run
@@ -45,7 +46,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     Args:
         workspace: Where dataset and shards are.
         config: Settings; None means those of the workspace.
-        engine: Not needed; here as in every stage.
+        engine: Spark for trainers as tasks of Spark, where `parallel` asks for several.
 
     Raises:
         NotReadyError: If there is no dataset.
@@ -60,7 +61,8 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     training = start_run(workspace, settings, dataset)
     with open_report(workspace, "train", config) as report:
         if training.record["state"] == "unfinished":
-            _train(workspace, settings, dataset, training, report)
+            on_cluster = isinstance(engine, SparkEngine)
+            _train(workspace, settings, dataset, training, report, on_cluster=on_cluster)
         elif started_by_torchrun() > 1:
             _dismiss(settings)
         if not training.is_finished:
@@ -112,7 +114,13 @@ def _name_and_version(dataset: str) -> tuple[str, int | None]:
 
 
 def _train(
-    workspace: Workspace, settings: Config, dataset: Dataset, training: Run, report: Report
+    workspace: Workspace,
+    settings: Config,
+    dataset: Dataset,
+    training: Run,
+    report: Report,
+    *,
+    on_cluster: bool,
 ) -> None:
     from besana.learning.strategies import train
     from besana.learning.task import Listener, Task
@@ -128,6 +136,7 @@ def _train(
         temporary=workspace.temporary,
         checkpoints=training.checkpoints,
         device=device,
+        cluster=on_cluster,
     )
     samples = len(task.positions("train"))
     report.count_in(samples)
