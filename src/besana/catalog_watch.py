@@ -79,10 +79,9 @@ dataset_samples = Table(
     Column("split", _TEXT, nullable=False),
 )
 
-# By itself, since only workspaces that serve have it.
 served = Table(
     "served",
-    sa.MetaData(),
+    METADATA,
     Column("id", _TEXT, primary_key=True),
     Column("region", _TEXT, primary_key=True),
     Column("version", sa.Integer, primary_key=True),

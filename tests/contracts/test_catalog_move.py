@@ -13,6 +13,8 @@ import sqlalchemy as sa
 import besana
 from besana.catalog import METADATA, Catalog, UtcDateTime, frames, labels, properties, quality
 from besana.catalog_move import move, moved_tables, state
+from besana.catalog_watch import TABLES, served
+from besana.catalog_watch import create_tables as create_watch
 from besana.catalog_web import create_tables
 from besana.commands import catalog as catalog_command
 from besana.errors import ConfigError, CorruptDataError
@@ -105,6 +107,21 @@ def test_a_database_with_another_farm_is_left_alone(catalog, other):
     assert state(other, frames).rows == 1
     with pytest.raises(ConfigError, match="lies there already"):
         move(catalog, catalog)
+
+
+def test_a_farm_that_was_watched_and_served_moves_with_its_views(catalog, other):
+    create_watch(catalog)
+    with other.transaction() as connection:
+        for table in (*TABLES, served):
+            table.drop(connection, checkfirst=True)
+    fill(catalog, 3)
+
+    moved = move(catalog, other)
+
+    assert {moved[table.name].rows for table in (*TABLES, served)} == {3}
+    for view in ("wished", "lineage"):
+        with other.ask(f"SELECT COUNT(*) FROM {view}") as (_, found):
+            assert len(list(found)) == 1
 
 
 def test_a_table_that_nobody_knows_is_not_left_behind(catalog, other):
