@@ -78,7 +78,7 @@ def replace(seconds: float) -> None:
 
     def decode(data: Any, *settings: Any) -> Any:
         time.sleep(seconds)
-        _, _, _, rows, columns, scale, _ = settings
+        rows, columns, scale = settings[3:6]
         if scale > 1:
             return whole[:rows, :columns]
         height, width = decoding.simplejpeg.decode_jpeg_header(data)[:2]

@@ -109,13 +109,13 @@ def _contenders(known: dict[str, dict[str, Any]]) -> str:
 
 
 def _plot(rows: Rows) -> str:
-    """Draw bars of the median rates, a panel a group, as SVG."""
+    """Draw bars of pictures a second of one processor, a panel a group, as SVG."""
     parts, top = [], 8
     for name in dict.fromkeys(row["group"] for row in rows):
         entries = _entries([row for row in rows if row["group"] == name])
         rates = {
             f"{contender}, {pictures}" if "resolution" in name else f"{contender} ({workers})": (
-                _median(rounds, "pictures_per_s")
+                1000 / _median(rounds, "cpu_ms")
             )
             for (contender, pictures, workers), rounds in entries.items()
         }
@@ -124,12 +124,14 @@ def _plot(rows: Rows) -> str:
         top += height
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{top}" font-size="12" '
     body = "\n".join(parts)
-    return f'{head}font-family="sans-serif">\n<title>Pictures a second</title>\n{body}\n</svg>\n'
+    head += 'font-family="sans-serif">\n<title>Pictures a second of one processor</title>'
+    return f"{head}\n{body}\n</svg>\n"
 
 
 def _panel(name: str, rates: dict[str, float], top: int) -> tuple[Sequence[str], int]:
     most = max(rates.values())
-    parts = [f'<text x="8" y="{top + 14}" font-weight="bold">{name}, pictures/s</text>']
+    title = f"{name}: pictures a second of one processor"
+    parts = [f'<text x="8" y="{top + 14}" font-weight="bold">{title}</text>']
     for line, (label, rate) in enumerate(sorted(rates.items(), key=lambda item: -item[1])):
         y = top + 24 + 18 * line
         colour = "#2a6f4e" if label.startswith("besana") else "#9aa5a0"
