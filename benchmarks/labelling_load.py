@@ -287,8 +287,9 @@ def describe(
         late = np.array(json.loads(lag_file.read_text())) * 1e3
         p = np.percentile(late, [50, 95, 99, 100])
         print(f"the event loop is late by {p[0]:.1f} / {p[1]:.1f} / {p[2]:.1f} / {p[3]:.0f} ms")
-    most, last = max(memory), memory[-1]
-    print(f"memory: {memory[0]:.0f} MB at first, {most:.0f} at most, {last:.0f} at last")
+    quarters = [memory[round(part * (len(memory) - 1) / 4)] for part in range(5)]
+    shown = ", ".join(f"{each:.0f}" for each in quarters)
+    print(f"memory in MB, at first and after each quarter: {shown}; {max(memory):.0f} at most")
     failed = sum((annotator.failed for annotator in crew), Counter[str]())
     print("not answered:", dict(failed))
 
