@@ -127,7 +127,9 @@ class Bench:
         ]
         command = [self.peer_python, "-m", "bentoml", *words]
         with on_cores(self.server_cores):
-            process = subprocess.Popen(command, cwd=Path(__file__).parent, env=environment)
+            process = subprocess.Popen(
+                command, cwd=Path(__file__).parent, env=environment, stderr=subprocess.DEVNULL
+            )
         try:
             wait_for(port)
             yield port
