@@ -19,24 +19,39 @@ def start(folder, source, text="", **overrides):
     return workspace, {"collect": collect, **overrides}
 
 
+MOBILENET = {
+    "backbone": "timm/mobilenetv2_100",
+    "backbone_options": {"pad_type": "same"},
+    "input_mean": [128],
+    "input_std": [128],
+}
+
+
 def test_seedlings_probe_learns_twelve_classes(real_images, weights, tmp_path):
     workspace, overrides = start(
         tmp_path,
         real_images / "seedlings",
         split={"method": "fractions"},
-        train={
-            "strategy": "probe",
-            "backbone": "timm/mobilenetv2_100",
-            "weights": str(weights),
-            "backbone_options": {"pad_type": "same"},
-            "input_mean": [128],
-            "input_std": [128],
-        },
+        train={"strategy": "probe", "weights": str(weights), **MOBILENET},
     )
     reports = besana.run(workspace, last="evaluate", overrides=overrides)
     assert reports["collect"].counts_out == 1200
     assert len(workspace.catalog.counted(tables.labels)) == 12
     assert reports["evaluate"].facts["accuracy_share"] > 0.6
+
+
+def test_seedlings_finetune_tells_three_grasses_apart(real_images, weights, tmp_path):
+    grasses = ["Black-grass", "Common_wheat", "Loose_Silky-bent"]
+    train = {"strategy": "finetune", "weights": str(weights), "size_px": 160, "augment": "turned"}
+    workspace, overrides = start(
+        tmp_path,
+        real_images / "seedlings",
+        split={"method": "fractions", "validation_share": 0, "classes": grasses},
+        train={**train, **MOBILENET},
+    )
+    reports = besana.run(workspace, last="evaluate", overrides=overrides)
+    assert reports["evaluate"].counts_out == 60
+    assert reports["evaluate"].facts["accuracy_share"] > 0.55
 
 
 def small_pictures(folder: Path) -> dict[str, np.ndarray]:
