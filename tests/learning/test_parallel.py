@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from besana.learning import optimiser
 from besana.learning.losses import loss, one_hot
 from besana.learning.settings import TrainSettings
+from besana.learning.team import Team
 
 RANKS = 2
 
@@ -128,6 +129,14 @@ def test_delayed_is_one_step_a_turn_with_a_gradient_of_earlier_weights(ended):
             versions.append(copy.deepcopy(plain.network.state_dict()))
 
     assert difference(load_file(ended / "delayed.st"), plain.network.state_dict()) < 1e-4
+
+
+@pytest.mark.slow
+def test_hybrid_is_what_one_trainer_does(ended, tmp_path):
+    alone = tiny_team.train("single", Team(), tmp_path)
+
+    assert difference(load_file(ended / "hybrid.st"), alone) < 1e-3
+    assert difference(load_file(ended / "local-sgd.st"), alone) > 1e-2
 
 
 @pytest.mark.slow

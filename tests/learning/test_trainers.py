@@ -30,6 +30,8 @@ SMALL = {
     "blurred_share": 0.3,
 }
 
+WEIGHTS = (".weight", ".bias")
+
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory):
@@ -57,10 +59,6 @@ def distance(one, other):
     """Mean distance of weights over their mean size; another way of learning comes to 0.1."""
     pairs = [(one[key].double(), other[key].double()) for key in one]
     return sum((a - b).abs().sum() for a, b in pairs) / sum(b.abs().sum() for _, b in pairs)
-
-
-def is_body(name):
-    return not name.startswith("fc.") and name.endswith(("weight", "bias"))
 
 
 def check_equal(farm, single):
@@ -117,23 +115,12 @@ def test_a_probe_is_not_for_several_trainers(farm):
 
 
 @pytest.mark.slow
-def test_hybrid_is_what_one_trainer_does_and_its_sending_is_counted(farm, single):
-    run(farm, Config(**SMALL, parallel="hybrid"))
-
-    record = check_equal(farm, single)
-    # 12 steps: the body's gradient, twice half of it from each of two; and little else.
-    body = sum(value.numel() for name, value in single[0].items() if is_body(name))
-    assert record["metrics"]["trainers"] == 2
-    assert 1.0 < record["metrics"]["sent_bytes"] / (12 * 2 * 4 * body) < 1.1
-
-
-@pytest.mark.slow
 def test_a_killed_trainer_makes_all_begin_again_from_the_last_checkpoint(farm, single):
     process = start(farm, "--parallel", "ddp", "--seed", "0")
     wait_for_step(farm, 3, process)
     trainers(process)[1].kill()
 
-    assert process.wait(120) == 0
+    assert process.wait(400) == 0
     record = check_equal(farm, single)
     assert any("Trainer 1 died (exit status -9). All" in note for note in record["notes"])
 
@@ -146,9 +133,9 @@ def test_a_stopped_training_goes_on_with_another_number_of_trainers(farm, single
     team = trainers(process)
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(60) == 130
+    assert process.wait(200) == 130
     assert not any(trainer.is_running() for trainer in team.values())
-    run(farm, Config(**SMALL, parallel="ddp", head_factor=1.0, trainers=4))
+    run(farm, Config(**SMALL, parallel="ddp", head_factor=1.0, trainers=1))
     check_equal(farm, single)
 
 
@@ -165,4 +152,8 @@ def test_trainers_of_torchrun_train_together(farm, single):
     )
 
     assert done.returncode == 0
-    check_equal(farm, single)
+    record = check_equal(farm, single)
+    # 12 steps: the gradient, twice half of it from each of two; and little else.
+    learnt = sum(each.numel() for name, each in single[0].items() if name.endswith(WEIGHTS))
+    assert record["metrics"]["trainers"] == 2
+    assert 1.0 < record["metrics"]["sent_bytes"] / (12 * 2 * 4 * learnt) < 1.1
