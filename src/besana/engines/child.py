@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from multiprocessing import connection as mp
 
+_START_S = 60.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # From <linux/prctl.h> and <linux/sched.h>.
 _NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
@@ -39,13 +40,13 @@ class Child:
 
         Args:
             parts: The question.
-            wall_s: Seconds to wait at most.
+            wall_s: Seconds to wait at most, once the child has started.
 
         Returns:
             The answer; None if the child took too long or died of it.
         """
-        connection = self._connection or self._start()
         try:
+            connection = self._connection or self._start()
             connection.send_bytes(len(parts).to_bytes(4))
             for part in parts:
                 connection.send_bytes(part)
@@ -78,6 +79,9 @@ class Child:
                 env=environment,
             )
         self._connection = mp.Connection(ours.detach())
+        if not self._connection.poll(_START_S):
+            raise EOFError
+        self._connection.recv_bytes()
         return self._connection
 
 
@@ -95,6 +99,7 @@ def answer_parent(answer: Callable[[list[bytes]], bytes]) -> None:
     connection = mp.Connection(int(sys.argv[1]))
     _give_up_rights()
     with contextlib.suppress(EOFError, OSError):
+        connection.send_bytes(b"ready")
         while True:
             count = int.from_bytes(connection.recv_bytes())
             connection.send_bytes(answer([connection.recv_bytes() for _ in range(count)]))
