@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from besana.learning.retraining import ENDS, STEPS, advance, last_steps, start
 from besana.learning.watch_state import watched_cameras
 from besana.stages import monitor, predict
+from besana.web.desk import Desk, DeskSettings
 from besana.web.language import known
 from besana.web.render import render
-from besana.web.status import STEP_WORDS, _retraining
-from besana.web.way import read_way
+from besana.web.status import STEP_WORDS, status_facts
 from watched import add_days
 
 
 def shown(farm, language):
-    return render(
-        "status.html",
-        title=["Farm", "Granja"],
-        workspace="farm",
-        caller=None,
-        rooms=[],
-        words="{}",
-        page="status",
-        script="",
-        language=language,
-        way=read_way(farm.reports),
-        cameras=watched_cameras(farm.catalog),
-        retraining=_retraining(farm.catalog),
-        due=[],
-        classes=[],
-        trainings=[],
-    )
+    """The first page as `besana web` makes it, without a server."""
+    with closing(Desk(farm, DeskSettings())) as desk:
+        return render(
+            "status.html",
+            title=["Farm", "Granja"],
+            workspace="farm",
+            caller=None,
+            rooms=[],
+            words="{}",
+            page="status",
+            script="",
+            language=language,
+            **status_facts(desk),
+        )
 
 
 def test_cameras_and_steps_stand_on_the_page(farm):
