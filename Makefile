@@ -44,8 +44,9 @@ docs: $(VENV)/.ready-to-develop
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
+# make bench SCRIPT="catalog.py --frames 1000000"; without SCRIPT, what there is.
 bench: $(VENV)/.ready-to-develop
-	for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	$(if $(SCRIPT),$(BIN)/python benchmarks/$(SCRIPT),@head -qn1 benchmarks/*.py | paste <(ls benchmarks/*.py) -)
 
 # PEERS=folder of an environment with the loaders to compare with: docs/reference/benchmarks-loader.md.
 bench-loader: $(VENV)/.ready-to-develop
