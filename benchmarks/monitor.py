@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from besana import pipeline
 from besana.catalog_watch import drift
 from besana.engines import open_engine
-from besana.learning.watch import ACCURACY, MEASURED, drifting
 from besana.simulation.barn import BarnSettings
 from besana.simulation.changes import KINDS, Change, write_changed_barn
 from besana.simulation.recording import frame_name
 from besana.simulation.streams import draw_samples
 from besana.simulation.watching import watch_samples
+from besana.watching.look import ACCURACY, MEASURED, drifting
 from besana.workspace import Workspace
 
 MONTH_DAYS = 30.44

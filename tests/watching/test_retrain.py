@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from besana.catalog_watch import create_tables, wishes
 from besana.commands.retrain import Config, run
 from besana.commands.status import read_status
-from besana.learning.renewal import known_blocks, recent_samples
-from besana.learning.retraining import STEPS, advance, last_retraining, start
-from besana.learning.watch import BROKEN, Finding
-from besana.learning.watch_state import store_look
-from besana.learning.wishes import answered
 from besana.registry import open_registry
 from besana.shards.datasets import open_dataset
 from besana.stages import label, monitor, predict
+from besana.watching.look import BROKEN, Finding
+from besana.watching.renewal import known_blocks, recent_samples
+from besana.watching.retraining import STEPS, advance, last_retraining, start
+from besana.watching.state import store_look
+from besana.watching.wishes import answered
 from watched import START, TRAIN, add_days, add_labels
 
 # Pictures as of a lens that lets little light through: the first model calls all of them one class.
@@ -134,7 +134,7 @@ def test_a_stopped_retraining_goes_on_where_it_was(farm):
 
 
 def test_what_was_tested_stays_test_and_new_blocks_join_it(farm):
-    from besana.learning.renewal import renew
+    from besana.watching.renewal import renew
 
     before = open_dataset(farm)
     add_days(farm, 9, 4)

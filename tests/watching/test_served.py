@@ -10,11 +10,11 @@ import torch
 
 from besana import catalog as tables
 from besana.catalog_watch import create_served, drift, served
-from besana.learning.watch_served import served_frames
 from besana.models.model import load_model
 from besana.models.network import features
 from besana.serving.rows import served_row
 from besana.stages import monitor, predict
+from besana.watching.served import served_frames
 from watched import CAMERA, REGIONS, START, add_days, picture, quality_row
 
 

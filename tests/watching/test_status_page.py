@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from besana.learning.retraining import ENDS, STEPS, advance, last_steps, start
-from besana.learning.watch_state import watched_cameras
 from besana.stages import monitor, predict
+from besana.watching.retraining import ENDS, STEPS, advance, last_steps, start
+from besana.watching.state import watched_cameras
 from besana.web.desk import Desk, DeskSettings
 from besana.web.language import known
 from besana.web.render import render

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from besana.learning.watch import drifting
 from besana.simulation.streams import draw_samples
 from besana.simulation.watching import watch_samples
+from besana.watching.look import drifting
 
 
 def episodes(looks):

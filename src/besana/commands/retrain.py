@@ -17,9 +17,9 @@ from besana import pipeline
 from besana.config import Settings
 from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError
-from besana.learning import retraining as rows
-from besana.learning.retraining import Retraining
 from besana.storage import open_storage
+from besana.watching import retraining as rows
+from besana.watching.retraining import Retraining
 from besana.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class _Job:
 
     def _labels(self, one: Retraining) -> Retraining:
         """Ask for labels, and go on when enough of them are there."""
-        from besana.learning.wishes import answered, make_wishes, write_wishes
+        from besana.watching.wishes import answered, make_wishes, write_wishes
 
         catalog = self._workspace.catalog
         if self._config.ask:
@@ -208,7 +208,7 @@ class _Job:
         return self._move(one, "split", asked=asked, answered=there)
 
     def _split(self, one: Retraining) -> Retraining:
-        from besana.learning.renewal import renew
+        from besana.watching.renewal import renew
 
         dataset, new = renew(
             self._workspace,

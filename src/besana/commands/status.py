@@ -14,10 +14,10 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.config import Settings
-from besana.learning.retraining import retraining_status
-from besana.learning.watch_state import watch_status
 from besana.stages import STAGES
 from besana.storage import free_bytes
+from besana.watching.retraining import retraining_status
+from besana.watching.state import watch_status
 from besana.workspace import Workspace
 
 EXAMPLE = "besana status farm"

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.learning.watch import Finding, Ruler, Seen, Terms, look
-from besana.learning.watch_reference import SLOTS, streams_of
-from besana.learning.watch_rows import FRAME_COLUMNS
-from besana.learning.watch_words import CONFIDENCES, Words, expected_of_labels
 from besana.simulation.herd import CLASSES, DAY_S
 from besana.simulation.streams import Samples
 from besana.statistics.blocks import Blocks, add_up, slot_of
 from besana.statistics.drift import Projection
 from besana.statistics.label_free import Line
+from besana.watching.look import Finding, Ruler, Seen, Terms, look
+from besana.watching.reference import SLOTS, streams_of
+from besana.watching.rows import FRAME_COLUMNS
+from besana.watching.words import CONFIDENCES, Words, expected_of_labels
 
 Floats = NDArray[np.float64]
 

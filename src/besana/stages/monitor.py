@@ -22,12 +22,12 @@ from besana.web.report_page import open_report
 from besana.workspace import Report, Text, Workspace
 
 if TYPE_CHECKING:
-    from besana.learning.watch import Finding
-    from besana.learning.watch_due import Look
-    from besana.learning.watch_learnt import Learnt
-    from besana.learning.watch_reference import Reference
     from besana.registry import Version
     from besana.shards.datasets import Dataset
+    from besana.watching.due import Look
+    from besana.watching.learnt import Learnt
+    from besana.watching.look import Finding
+    from besana.watching.reference import Reference
 
 EXAMPLE = "besana monitor farm --webhook https://example.org/hooks/barn"
 
@@ -136,7 +136,7 @@ def _check_mail(config: Config) -> None:
 
 def _watch(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
     """Look at every camera; the model is loaded only when a look is due."""
-    from besana.learning.watch_due import Pace, plan_looks
+    from besana.watching.due import Pace, plan_looks
     from besana.web.monitor_page import waiting_section
 
     manifest = _dataset(workspace, version).manifest()
@@ -157,7 +157,7 @@ def _watch(workspace: Workspace, config: Config, version: Version, report: Repor
 
 def _count_nameless(workspace: Workspace, due: Collection[Sequence[Look]], report: Report) -> None:
     """Tell how many served pictures named no camera."""
-    from besana.learning.watch_served import nameless
+    from besana.watching.served import nameless
 
     start = min(looks[0].start_at for looks in due)
     end = max(looks[-1].end_at for looks in due)
@@ -180,9 +180,9 @@ def _dataset(workspace: Workspace, version: Version) -> Dataset:
 def _learn(workspace: Workspace, config: Config, version: Version) -> Learnt:
     import torch
 
-    from besana.learning.watch_learnt import learn
     from besana.models.model import load_model
     from besana.shards.memory import usable_processors
+    from besana.watching.learnt import learn
 
     torch.set_num_threads(config.threads or usable_processors())
     folder = workspace.models.below(f"{version.model}/{version.number}")
@@ -205,9 +205,9 @@ def _watch_camera(
     looks: Sequence[Look],
     report: Report,
 ) -> None:
-    from besana.learning.watch_reference import reference_of, seen_since
-    from besana.learning.watch_rows import count_samples
-    from besana.learning.watch_state import store_look
+    from besana.watching.reference import reference_of, seen_since
+    from besana.watching.rows import count_samples
+    from besana.watching.state import store_look
 
     start_at, end_at = looks[0].start_at, looks[-1].end_at
     seen, read = seen_since(workspace, learnt, camera, start_at, end_at)
@@ -226,7 +226,7 @@ def _watch_camera(
 def _findings(
     reference: Reference | None, window: Any, ruler: Any, config: Config
 ) -> list[Finding]:
-    from besana.learning.watch import CAMERA, FRAMES, UNKNOWN_CAMERA, Finding, Terms, look
+    from besana.watching.look import CAMERA, FRAMES, UNKNOWN_CAMERA, Finding, Terms, look
 
     if reference is None:
         samples = window.streams[CAMERA].said.samples if CAMERA in window.streams else 0
@@ -244,7 +244,7 @@ def _findings(
 
 def _tell(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
     """Send what is new; what nobody took is tried again, and is on the page all the same."""
-    from besana.learning.watch_state import mark_alerted, untold
+    from besana.watching.state import mark_alerted, untold
 
     news = untold(workspace.catalog, version.model, version.number, config.remind_days)
     report.fact("new_changes", len(news))
@@ -283,7 +283,7 @@ def _ways(
 
 
 def _show(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
-    from besana.learning.watch_state import latest_rows
+    from besana.watching.state import latest_rows
     from besana.web.monitor_page import gauges, monitor_sections
 
     rows = latest_rows(workspace.catalog, version.model, version.number)

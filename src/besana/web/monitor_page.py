@@ -10,15 +10,15 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.learning.sample_pages import PLACE, manifest_of
-from besana.learning.watch import ACCURACY, APPEARANCE, CAMERA, MEASURED, SHARE
-from besana.learning.watch_state import rows_since
+from besana.watching.look import ACCURACY, APPEARANCE, CAMERA, MEASURED, SHARE
+from besana.watching.state import rows_since
 from besana.web.alerts import Gauge
 from besana.web.curves import Line, draw_lines
 from besana.web.evaluation_page import sample_pictures
 from besana.workspace import Pictures, Plot, Section, Table, Text
 
 if TYPE_CHECKING:
-    from besana.learning.watch_due import Camera
+    from besana.watching.due import Camera
     from besana.workspace import Workspace
 
 _DAYS_DRAWN = 60

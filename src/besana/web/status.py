@@ -6,9 +6,9 @@ from typing import Any
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.learning.retraining import last_steps
-from besana.learning.watch_state import watched_cameras
 from besana.storage import free_bytes
+from besana.watching.retraining import last_steps
+from besana.watching.state import watched_cameras
 from besana.web.desk import Desk
 from besana.web.way import read_way
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.learning.watch import CAMERA, Seen, Stream
-from besana.learning.watch_learnt import Learnt, is_of
-from besana.learning.watch_rows import FRAME_COLUMNS, Judged, judged_pages, read_frames
-from besana.learning.watch_served import served_frames, served_pages
-from besana.learning.watch_vectors import placed
-from besana.learning.watch_words import expected_of_labels
 from besana.statistics.blocks import Blocks, add_up, by_day_or_block, slot_of
 from besana.statistics.local_time import local_seconds
+from besana.watching.learnt import Learnt, is_of
+from besana.watching.look import CAMERA, Seen, Stream
+from besana.watching.rows import FRAME_COLUMNS, Judged, judged_pages, read_frames
+from besana.watching.served import served_frames, served_pages
+from besana.watching.vectors import placed
+from besana.watching.words import expected_of_labels
 
 if TYPE_CHECKING:
     from besana.shards.manifest import Manifest, Positions

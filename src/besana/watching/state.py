@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from besana.catalog import Catalog
 from besana.catalog_watch import create_tables, drift, has_tables
-from besana.learning.watch import ACCURACY, CAMERA, Finding
+from besana.watching.look import ACCURACY, CAMERA, Finding
 
 
 def last_look_at(catalog: Catalog, model: str, version: int, camera: str) -> dt.datetime | None:

@@ -10,13 +10,13 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.learning.watch_rows import FRAME_SIGNALS
-from besana.learning.watch_words import CONFIDENCES, Words, steadiness
 from besana.statistics.blocks import Blocks, residual, usual_residuals
 from besana.statistics.drift import Verdict, judge, judge_length, look_level
 from besana.statistics.intervals import student_quantile
 from besana.statistics.label_free import Estimate, Line
 from besana.statistics.ratios import ratio
+from besana.watching.rows import FRAME_SIGNALS
+from besana.watching.words import CONFIDENCES, Words, steadiness
 
 Floats = NDArray[np.float64]
 State = Literal["ok", "drift", "unknown"]

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.catalog_watch import has_tables, retrainings
-from besana.learning.watch import BROKEN
-from besana.learning.watch_state import latest_rows
+from besana.watching.look import BROKEN
+from besana.watching.state import latest_rows
 
 if TYPE_CHECKING:
     from besana.models.model import Model
@@ -156,7 +156,7 @@ def compare_on_test(
     from besana.learning.gate import judged
     from besana.learning.judging import targets_of
     from besana.learning.promotion import RECENT, decide
-    from besana.learning.renewal import recent_samples
+    from besana.watching.renewal import recent_samples
 
     manifest = after.manifest()
     positions = manifest.select("test")

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.errors import NotFoundError, NotReadyError
 from besana.learning.judging import targets_of
-from besana.learning.spoilt import read_pictures, spoil, spoilings
-from besana.learning.watch import Ruler
-from besana.learning.watch_vectors import Looks, fit_projection
-from besana.learning.watch_words import CONFIDENCES, Words, steadiness
 from besana.statistics.label_free import Line
+from besana.watching.look import Ruler
+from besana.watching.spoilt import read_pictures, spoil, spoilings
+from besana.watching.vectors import Looks, fit_projection
+from besana.watching.words import CONFIDENCES, Words, steadiness
 
 if TYPE_CHECKING:
     from besana.models.model import Model

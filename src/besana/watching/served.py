@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.catalog_watch import has_served, served
-from besana.learning.watch_rows import Frames, Judged, between, figures_of, frames_of
+from besana.watching.rows import Frames, Judged, between, figures_of, frames_of
 
 _PAGE_ROWS = 2000
 _DAY = dt.timedelta(days=1)

@@ -12,10 +12,10 @@ import numpy as np
 import sqlalchemy as sa
 
 from besana import catalog as tables
-from besana.learning.watch_learnt import is_of
-from besana.learning.watch_rows import last_frame_at
-from besana.learning.watch_served import served_cameras
-from besana.learning.watch_state import last_look_at
+from besana.watching.learnt import is_of
+from besana.watching.rows import last_frame_at
+from besana.watching.served import served_cameras
+from besana.watching.state import last_look_at
 
 if TYPE_CHECKING:
     from besana.shards.manifest import Manifest
