@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from besana.errors import ConfigError
 from besana.learning.checkpoint import Checkpoints
 from besana.learning.judging import judge, targets_of
-from besana.learning.launch import train_together
 from besana.learning.losses import Scores, class_weights, score
 from besana.learning.recipe import Outcome, Recipe, Watch
 from besana.learning.settings import TrainSettings
-from besana.learning.task import Job, Listener, Task
+from besana.learning.task import Task
 from besana.learning.team import Team
 from besana.learning.training import Training
 from besana.models.model import classes_hash
@@ -34,44 +31,6 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 
 
-def run_loop(
-    task: Task,
-    built: Built,
-    positions: Positions,
-    checkpoints: Path,
-    listener: Listener,
-    *,
-    validated: bool,
-) -> Outcome:
-    """Train a network, from the newest checkpoint if there is one.
-
-    Args:
-        task: What to work on.
-        built: The network to begin with.
-        positions: The training samples.
-        checkpoints: Where checkpoints lie.
-        listener: Who is told.
-        validated: Whether to judge the validation split after each epoch.
-
-    Raises:
-        ConfigError: If trainers cannot share a batch.
-        BesanaError: If training diverged, or trainers were lost again and again.
-    """
-    settings = task.settings
-    listener.begin(settings.strategy, settings.passes(len(positions)) * len(positions))
-    watch = Watch(step=listener.step, epoch=listener.epoch, samples=listener.advance)
-    if settings.parallel == "single":
-        return fit(task, built, positions, checkpoints, watch, validated=validated)
-    _check_shares(settings, len(positions))
-    training = _training(task, built, positions, validated=validated)
-    place = Checkpoints(checkpoints, identity(task))
-    training.begin(place)
-    told = train_together(Job(task, positions, checkpoints, validated), watch)
-    outcome = training.finish(place)
-    outcome.notes.extend(told.notes)
-    return replace(outcome, sent_bytes=told.sent_bytes)
-
-
 def fit(
     task: Task,
     built: Built,
@@ -83,7 +42,7 @@ def fit(
     team: Team | None = None,
 ) -> Outcome:
     """Train in this process: alone, or as one of a team."""
-    training = _training(task, built, positions, validated=validated, team=team)
+    training = training_of(task, built, positions, validated=validated, team=team)
     with _loader(task, built, positions, team or Team()) as loader:
         outcome = training.run(
             loader,
@@ -96,9 +55,10 @@ def fit(
     return outcome
 
 
-def _training(
+def training_of(
     task: Task, built: Built, positions: Positions, *, validated: bool, team: Team | None = None
 ) -> Training:
+    """Make what trains a network on samples, alone or as one of a team."""
     targets = targets_of(task.manifest, positions, task.classes)
     return Training(
         built.network,
@@ -109,15 +69,6 @@ def _training(
         device=team.device if team else task.device,
         team=team,
     )
-
-
-def _check_shares(settings: TrainSettings, samples: int) -> None:
-    batch = settings.batch(samples)
-    if batch % settings.trainers:
-        raise ConfigError(
-            f"{settings.trainers} trainers cannot share a batch of {batch} samples.",
-            f"Set batch_size to a multiple of {settings.trainers}.",
-        )
 
 
 def _loader(task: Task, built: Built, positions: Positions, team: Team) -> Loader:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from besana.errors import ConfigError, NotReadyError
+from besana.learning.checkpoint import Checkpoints
 from besana.learning.frozen import build_for, frozen_features
 from besana.learning.judging import targets_of
-from besana.learning.loop import Floats, run_loop, unseen
+from besana.learning.launch import train_together
+from besana.learning.loop import Floats, fit, identity, training_of, unseen
 from besana.learning.losses import Scores, score
 from besana.learning.probe import PENALTIES, Probe, Samples, fit_probe, put_into
-from besana.learning.recipe import Epoch
-from besana.learning.task import Listener, Task
+from besana.learning.recipe import Epoch, Outcome, Watch
+from besana.learning.settings import TrainSettings
+from besana.learning.task import Job, Listener, Task
 from besana.learning.thresholds import best_thresholds
 from besana.models.network import Built
 from besana.shards.memory import usable_processors
@@ -187,3 +191,50 @@ def _add_thresholds(task: Task, trained: Trained, probability: Floats, truth: Fl
 def _add_scores(metrics: dict[str, float], prefix: str, scores: Scores | None) -> None:
     if scores is not None:
         metrics.update({f"{prefix}_{name}": value for name, value in scores._asdict().items()})
+
+
+def run_loop(
+    task: Task,
+    built: Built,
+    positions: Positions,
+    checkpoints: Path,
+    listener: Listener,
+    *,
+    validated: bool,
+) -> Outcome:
+    """Train a network, from the newest checkpoint if there is one.
+
+    Args:
+        task: What to work on.
+        built: The network to begin with.
+        positions: The training samples.
+        checkpoints: Where checkpoints lie.
+        listener: Who is told.
+        validated: Whether to judge the validation split after each epoch.
+
+    Raises:
+        ConfigError: If trainers cannot share a batch.
+        BesanaError: If training diverged, or trainers were lost again and again.
+    """
+    settings = task.settings
+    listener.begin(settings.strategy, settings.passes(len(positions)) * len(positions))
+    watch = Watch(step=listener.step, epoch=listener.epoch, samples=listener.advance)
+    if settings.parallel == "single":
+        return fit(task, built, positions, checkpoints, watch, validated=validated)
+    _check_shares(settings, len(positions))
+    training = training_of(task, built, positions, validated=validated)
+    place = Checkpoints(checkpoints, identity(task))
+    training.begin(place)
+    told = train_together(Job(task, positions, checkpoints, validated), watch)
+    outcome = training.finish(place)
+    outcome.notes.extend(told.notes)
+    return replace(outcome, sent_bytes=told.sent_bytes)
+
+
+def _check_shares(settings: TrainSettings, samples: int) -> None:
+    batch = settings.batch(samples)
+    if batch % settings.trainers:
+        raise ConfigError(
+            f"{settings.trainers} trainers cannot share a batch of {batch} samples.",
+            f"Set batch_size to a multiple of {settings.trainers}.",
+        )
