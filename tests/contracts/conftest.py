@@ -66,6 +66,8 @@ def production_bucket(production_settings: dict[str, str], monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     for name in ("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
+    # boto3's own session keeps the keys that it found when it was first used.
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     name = f"farm-{uuid.uuid4().hex[:12]}"
     boto3.client("s3").create_bucket(Bucket=name)
     return f"s3://{name}"
