@@ -22,8 +22,9 @@ PYTEST := PYTHONPATH=tests $(BIN)/python -m pytest -p ci_skips
 demo: $(VENV)/.ready-to-run
 	$(BIN)/besana demo
 
+# Two files at a time: most of these tests wait for a process, a server or a page now and then.
 test: $(VENV)/.ready-to-develop
-	$(PYTEST)
+	$(PYTEST) -n 2 --dist loadfile
 
 slow: $(VENV)/.ready-to-develop
 	# TensorFlow and torch's Triton end a process that loads both, so the shards have their own.
