@@ -16,6 +16,18 @@ from besana.learning.settings import TrainSettings
 from besana.learning.team import Team
 
 RANKS = 2
+# AdamW's first step is as long where a gradient is rounding only: other arithmetic (threads,
+# memory layout) has come to 0.0045; another way to learn together comes to 0.08.
+ROUNDING = 0.015
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute the reference with as many threads as a trainer has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +114,7 @@ def test_local_sgd_is_trainers_apart_and_their_mean_now_and_then(ended):
             averaged(plains)
             alone = 0
 
-    assert difference(load_file(ended / "local-sgd.st"), plains[0].network.state_dict()) < 1e-4
+    assert difference(load_file(ended / "local-sgd.st"), plains[0].network.state_dict()) < ROUNDING
 
 
 @pytest.mark.slow
@@ -128,7 +140,7 @@ def test_delayed_is_one_step_a_turn_with_a_gradient_of_earlier_weights(ended):
                 group["highest"] = group["highest"] * RANKS
             versions.append(copy.deepcopy(plain.network.state_dict()))
 
-    assert difference(load_file(ended / "delayed.st"), plain.network.state_dict()) < 1e-4
+    assert difference(load_file(ended / "delayed.st"), plain.network.state_dict()) < ROUNDING
 
 
 @pytest.mark.slow
@@ -136,7 +148,7 @@ def test_hybrid_is_what_one_trainer_does(ended, tmp_path):
     alone = tiny_team.train("single", Team(), tmp_path)
 
     assert difference(load_file(ended / "hybrid.st"), alone) < 1e-3
-    assert difference(load_file(ended / "local-sgd.st"), alone) > 1e-2
+    assert difference(load_file(ended / "local-sgd.st"), alone) > 2 * ROUNDING
 
 
 @pytest.mark.slow

@@ -6,26 +6,11 @@ from servers import TOKEN, serving_folder
 
 from besana.images.encode import encode_png
 
-CHROMIUM = "/usr/bin/chromium"
-
 
 @pytest.fixture(scope="module")
 def server(whole_export):
     with serving_folder(whole_export) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    import os
-
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not os.path.exists(CHROMIUM):
-        pytest.skip(f"no Chromium at {CHROMIUM}")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize(
