@@ -56,4 +56,5 @@ def test_a_wrong_token_is_said(server, browser, tmp_path):
     page.set_input_files("#file", path)
     page.get_by_role("button", name="Judge").click()
     page.get_by_text("The token is missing or wrong.").wait_for()
+    assert page.get_by_role("cell", name="%").count() == 0
     context.close()

@@ -164,17 +164,24 @@ def test_shares_are_sticky_and_shadows_judge_beside(fresh, picture):
     share.run(workspace, share.Config(model="stripes", version="2", shadow=True))
     lineups = registry_lineups(workspace, registry, "stripes")
     with running(lineups, catalog=workspace.catalog, refresh_s=0.1) as server:
-        request = server.ask("POST", "/predict", picture, "image/png").json["request"]
+
+        def ask():
+            return server.ask("POST", "/predict", picture, "image/png").json
+
+        request = ask()["request"]
 
         def roles():
             select = sa.select(served).where(served.c.id == f"{request}-0")
             return {(row.version, row.role) for row in workspace.catalog.rows(select)}
 
-        wait_for(lambda: roles() == {(1, "answer"), (2, "shadow")})
+        wait_for(lambda: len(roles()) == 2)
+        assert roles() == {(1, "answer"), (2, "shadow")}
         share.run(workspace, share.Config(model="stripes", version="2", percent=100))
-        wait_for(lambda: server.ask("POST", "/predict", picture, "image/png").json["version"] == 2)
+        wait_for(lambda: ask()["version"] == 2)
+        assert {ask()["version"] for _ in range(5)} == {2}
         share.run(workspace, share.Config(model="stripes", version="2"))
-        wait_for(lambda: server.ask("POST", "/predict", picture, "image/png").json["version"] == 1)
+        wait_for(lambda: ask()["version"] == 1)
+        assert {ask()["version"] for _ in range(5)} == {1}
 
 
 def test_cameras_keep_their_version_and_shares_are_what_they_say():

@@ -104,9 +104,10 @@ class Delayed(Learner):
         gradients = [
             torch.zeros_like(own) if own.grad is None else own.grad for own in self._parameters
         ]
-        changes = [now - old for now, old in zip(self._statistics, before, strict=True)]
-        for now, old in zip(self._statistics, before, strict=True):
-            now.copy_(old)
+        changes = []
+        for statistic, old in zip(self._statistics, before, strict=True):
+            changes.append(statistic - old)
+            statistic.copy_(old)
         figures = value.new_tensor([float(value) * count, count])
         return flat([*gradients, *changes, figures]), value
 

@@ -33,7 +33,7 @@ class Fetcher:
 
     Args:
         storage: Where shards lie.
-        cache: Where to keep what was read; None for nowhere.
+        cache: Where to keep what was read; None: nowhere.
     """
 
     def __init__(self, storage: Storage, cache: BlockCache | None = None) -> None:
