@@ -95,18 +95,22 @@ def fit(
         The classifier for features as they are, and its parameters for standardised ones.
     """
     from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
 
     features = len(standard.mean)
     size = (len(weights), features + 1)
     objective = _Objective(blocks, standard, kind, penalty, weights)
     begin = np.zeros(size) if start is None else start
-    found = minimize(
-        objective,
-        begin.ravel(),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxfun": most_passes, "maxiter": most_passes, "gtol": 1e-5, "ftol": 1e-9},
-    )
+    # L-BFGS asks BLAS for thousands of short products; threads that wait for the next one in a
+    # loop cost 25 times the work.
+    with threadpool_limits(1, user_api="blas"):
+        found = minimize(
+            objective,
+            begin.ravel(),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxfun": most_passes, "maxiter": most_passes, "gtol": 1e-5, "ftol": 1e-9},
+        )
     parameters = np.asarray(found.x).reshape(size)
     weight = parameters[:, :-1] / standard.deviation
     bias = parameters[:, -1] - weight @ standard.mean
