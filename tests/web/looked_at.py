@@ -70,11 +70,11 @@ def prediction(number: int, region: str, name: str) -> dict[str, Any]:
     return {**row, "predicted_at": NOW}
 
 
-def embed(workspace: Workspace) -> None:
+def embed(workspace: Workspace, frames: int = FRAMES) -> None:
     """Leave vectors as `besana embed` does: here the mean colour of each picture, and noise."""
     s = tables.samples.c
     rows = workspace.catalog.rows(sa.select(s.frame_id, s.region, s.crc32c))
-    numbers = {frame_id(number): number for number in range(FRAMES)}
+    numbers = {frame_id(number): number for number in range(frames)}
     identities = [{"frame_id": row.frame_id, "region": row.region} for row in rows]
     looks = [picture(numbers[row.frame_id], row.region).mean(axis=(0, 1)) for row in rows]
     noise = np.random.default_rng(0).normal(0, 0.05, (len(rows), 5))

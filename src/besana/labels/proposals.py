@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 _STRENGTHS = (0.01, 0.1, 1.0, 10.0)
 _TEMPERATURES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 _FOLDS = 5
-_SIZES = (0.25, 0.5, 1.0)
+_PARTS = (0.25, 0.5)
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,16 @@ def fit(vectors: Floats, labels: NDArray[np.integer], classes: Sequence[str]) ->
     mean, deviation = vectors.mean(axis=0), vectors.std(axis=0) + 1e-6
     scaled = (vectors - mean) / deviation
     targets = np.eye(len(classes), dtype=np.float32)[labels]
-    by_strength = {s: _unseen(scaled, targets, fold, s) for s in _STRENGTHS}
+    by_strength = _unseen(scaled, targets, fold)
     losses = {s: _best_temperature(scores, labels) for s, scores in by_strength.items()}
     strength = min(losses, key=lambda s: losses[s][0])
     temperature = losses[strength][1]
-    weight, bias = _solve(scaled, targets, strength)
+    weight, bias = _System(scaled, targets).solve(strength)
     own = (weight / deviation[:, None]).astype(np.float32)
     proposer = Proposer(own, (bias - mean @ own).astype(np.float32), temperature, tuple(classes))
-    unseen = softmax(temperature * by_strength[strength])
-    return Fitted(proposer, unseen, _curve(scaled, targets, labels, fold, strength))
+    scores = by_strength[strength]
+    curve = _curve(scaled, targets, labels, fold, strength, scores)
+    return Fitted(proposer, softmax(temperature * scores), curve)
 
 
 def softmax(scores: Floats) -> Floats:
@@ -92,7 +93,7 @@ def softmax(scores: Floats) -> Floats:
 
 
 def expected_gain(
-    curve: Sequence[tuple[int, float, float]], more: int
+    curve: Sequence[tuple[int, float, float]], more: int, labels: int = 0
 ) -> tuple[float, float, float] | None:
     """Tell what share right `more` labels would probably give: value, low, high.
 
@@ -102,6 +103,7 @@ def expected_gain(
     Args:
         curve: From `Fitted`.
         more: Labels still to come.
+        labels: How many there are, where the curve was measured on a part of them.
 
     >>> [round(value, 3) for value in expected_gain([(50, 0.8, 0.0), (100, 0.85, 0.0)], 100)]
     [0.9, 0.9, 0.9]
@@ -109,7 +111,8 @@ def expected_gain(
     if len(curve) < 2:
         return None
     (few, before, error_before), (many, now, error) = curve[-2], curve[-1]
-    doublings = np.log2((many + more) / many)
+    labels = max(labels, many)
+    doublings = np.log2((labels + more) / labels)
     step = (now - before) / np.log2(many / few)
     step_error = float(np.hypot(error, error_before)) / float(np.log2(many / few))
     ends = [now + doublings * max(0.0, step + z * step_error) for z in (0.0, -1.96, 1.96)]
@@ -142,29 +145,40 @@ def likely_errors(
     return found[np.argsort(own[found], kind="stable")][:limit]
 
 
-def _solve(x: Floats, y: Floats, strength: float) -> tuple[Floats, Floats]:
-    """Solve ridge regression: in features or in samples, whichever are fewer."""
-    mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
-    x0, y0 = (x - mean_x).astype(np.float64), y - mean_y
-    penalty = strength * float((x0**2).sum()) / x0.shape[1] / 10
-    penalty = max(penalty, 1e-6)
-    if len(x0) < x0.shape[1]:
-        kernel = x0 @ x0.T
-        kernel[np.diag_indices_from(kernel)] += penalty
-        weight = x0.T @ np.linalg.solve(kernel, y0)
-    else:
-        gram = x0.T @ x0
-        gram[np.diag_indices_from(gram)] += penalty
-        weight = np.linalg.solve(gram, x0.T @ y0)
-    return weight.astype(np.float32), (mean_y - mean_x @ weight).astype(np.float32)
+class _System:
+    """Ridge regression in features or in samples, whichever are fewer; solved for any strength.
+
+    Making the system costs far more than solving it, so each part of the samples makes one.
+    """
+
+    def __init__(self, x: Floats, y: Floats) -> None:
+        self._mean_x, self._mean_y = x.mean(axis=0), y.mean(axis=0)
+        self._x, self._y = (x - self._mean_x).astype(np.float64), y - self._mean_y
+        self._in_samples = len(x) < x.shape[1]
+        self._matrix = self._x @ self._x.T if self._in_samples else self._x.T @ self._x
+        self._right = self._y if self._in_samples else self._x.T @ self._y
+        self._scale = float(np.trace(self._matrix)) / x.shape[1] / 10
+
+    def solve(self, strength: float) -> tuple[Floats, Floats]:
+        """Give weights, (features, classes), and bias, (classes,)."""
+        matrix = self._matrix.copy()
+        matrix[np.diag_indices_from(matrix)] += max(strength * self._scale, 1e-6)
+        weight = np.linalg.solve(matrix, self._right)
+        if self._in_samples:
+            weight = self._x.T @ weight
+        bias = self._mean_y - self._mean_x @ weight
+        return weight.astype(np.float32), bias.astype(np.float32)
 
 
-def _unseen(x: Floats, y: Floats, fold: NDArray[np.integer], strength: float) -> Floats:
-    scores = np.empty_like(y)
+def _unseen(x: Floats, y: Floats, fold: NDArray[np.integer]) -> dict[float, Floats]:
+    """Give scores of all samples by fits without their fold, for each strength."""
+    scores = {strength: np.empty_like(y) for strength in _STRENGTHS}
     for number in range(_FOLDS):
         held = fold == number
-        weight, bias = _solve(x[~held], y[~held], strength)
-        scores[held] = x[held] @ weight + bias
+        system = _System(x[~held], y[~held])
+        for strength, found in scores.items():
+            weight, bias = system.solve(strength)
+            found[held] = x[held] @ weight + bias
     return scores
 
 
@@ -184,18 +198,21 @@ def _curve(
     labels: NDArray[np.integer],
     fold: NDArray[np.integer],
     strength: float,
+    unseen: Floats,
 ) -> tuple[tuple[int, float, float], ...]:
-    """Measure the share right with parts of the labels, on folds that were not seen."""
+    """Measure the share right with parts of the labels and, by `unseen`, with all of them."""
     rng = np.random.default_rng(0)
     curve = []
-    for size in _SIZES:
+    for size in (*_PARTS, 1.0):
         right = []
         for number in range(_FOLDS):
             held = fold == number
-            seen = rng.permutation(np.flatnonzero(~held))[: max(2, int(size * (~held).sum()))]
-            weight, bias = _solve(x[seen], y[seen], strength)
-            guess = (x[held] @ weight + bias).argmax(axis=1)
-            right.append(float((guess == labels[held]).mean()))
+            scores = unseen[held]
+            if size < 1:
+                seen = rng.permutation(np.flatnonzero(~held))[: max(2, int(size * (~held).sum()))]
+                weight, bias = _System(x[seen], y[seen]).solve(strength)
+                scores = x[held] @ weight + bias
+            right.append(float((scores.argmax(axis=1) == labels[held]).mean()))
         error = float(np.std(right, ddof=1)) / _FOLDS**0.5
         curve.append((int(size * len(labels)), float(np.mean(right)), error))
     return tuple(curve)

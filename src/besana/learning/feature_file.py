@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.learning.embeddings import Embeddings, manifest_keys
+from besana.learning.embeddings import Embeddings, Keys, manifest_keys
 
 if TYPE_CHECKING:
     from besana.shards.manifest import Manifest, Positions
@@ -68,7 +68,17 @@ def gather(
         positions: The samples.
         path: The file to write.
     """
-    keys = manifest_keys(manifest, positions)
+    return gather_keys(embeddings, manifest_keys(manifest, positions), path)
+
+
+def gather_keys(embeddings: Embeddings, keys: Keys, path: Path) -> FeatureFile:
+    """Copy the vectors of some samples into one file, in the order of their keys.
+
+    Args:
+        embeddings: Where the vectors are; those that are missing stay missing.
+        keys: (n,) from `sample_keys`.
+        path: The file to write.
+    """
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     found = np.zeros(len(keys), np.bool_)

@@ -128,7 +128,8 @@ class Desk:
             return
         labels = int(np.count_nonzero(deck.voters))
         known, wanted, learned = self._learned_of
-        enough = labels >= FIRST_LABELS and labels - learned >= max(25, learned // 10)
+        next_at = FIRST_LABELS if learned < FIRST_LABELS else learned + max(25, learned // 10)
+        enough = labels >= next_at
         if deck is known and order == wanted and not enough:
             return
         # Where several classes may hold, pictures are grouped and ordered, but nothing is proposed.

@@ -5,34 +5,52 @@ Works on embeddings that `besana embed` left; without them people label in the o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.labels.current import current_label
 from besana.labels.next_to_label import clusters, evener, most_telling, picks, spread, uncertainty
 from besana.labels.proposals import Fitted, fit, likely_errors
-from besana.learning.embeddings import Embeddings, sample_keys
 from besana.web.deck import Deck
-from besana.web.names import labelable_samples
+from besana.web.vectors import Vectors, newest_embeddings
 from besana.workspace import Workspace
 
-FIRST_LABELS = 50
-_MOST_LEARNED = 20_000
+FIRST_LABELS = 100
+_MOST_LEARNED = 5_000
 _LOOKED_AT = 4000
 _SPREAD_OUT = 400
+_KEPT_AWAY_FROM = 500
 _CLUSTERS = 48
 _PAGE_ROWS = 5000
 
 Floats = NDArray[np.float32]
 Numbers = NDArray[np.int32]
+
+
+class Said(NamedTuple):
+    """The current labels of a deck.
+
+    Attributes:
+        numbers: (n,) of the samples, rising.
+        classes: (n,) index of what each is.
+    """
+
+    numbers: Numbers
+    classes: NDArray[np.int64]
+
+
+class Lesson(NamedTuple):
+    """A fitted classifier, and the samples that it was fitted to."""
+
+    numbers: Numbers
+    fitted: Fitted
 
 
 @dataclass
@@ -64,73 +82,6 @@ class Learned:
     scale: Floats | float = 1.0
 
 
-class Vectors:
-    """The embeddings of a deck's samples, read in blocks; a few bytes a sample in memory.
-
-    Args:
-        workspace: Whose embeddings.
-        deck: Whose samples.
-    """
-
-    def __init__(self, workspace: Workspace, deck: Deck, embeddings: Embeddings) -> None:
-        self._embeddings = embeddings
-        self.rows = len(embeddings)
-        keys = np.zeros(deck.count, np.uint64)
-        at = 0
-        for page in workspace.catalog.pages(
-            *labelable_samples(tables.samples.c.crc32c), _PAGE_ROWS
-        ):
-            ends = [deck.number((row.frame_id, row.region)) for row in (page[0], page[-1])]
-            # Samples came or went since the deck was read: look up each.
-            if ends != [at, at + len(page) - 1]:
-                page = [row for row in page if deck.number((row.frame_id, row.region)) is not None]
-                at = deck.number((page[0].frame_id, page[0].region)) or 0 if page else at
-            crc = np.array([row.crc32c for row in page], np.uint32)
-            identities = [{"frame_id": row.frame_id, "region": row.region} for row in page]
-            keys[at : at + len(page)] = sample_keys(identities, crc)
-            at += len(page)
-        self._order = np.argsort(keys, kind="stable").astype(np.int32)
-        self._keys = keys[self._order]
-
-    def blocks(self) -> Iterator[tuple[Numbers, Floats]]:
-        """Walk over numbers of the deck and their vectors, (k, features)."""
-        for block in self._embeddings.blocks():
-            place = np.searchsorted(self._keys, block.keys)
-            here = place < len(self._keys)
-            here[here] = self._keys[place[here]] == block.keys[here]
-            if here.any():
-                yield self._order[place[here]], block.vectors[here].astype(np.float32)
-
-    def of(self, numbers: Numbers) -> tuple[Numbers, Floats]:
-        """Read the vectors of some samples, in the order of their numbers; some may lack one."""
-        wanted = np.zeros(len(self._keys), np.bool_)
-        wanted[numbers] = True
-        found, vectors = [], []
-        for here, block in self.blocks():
-            chosen = wanted[here]
-            found.append(here[chosen])
-            vectors.append(block[chosen])
-        if not found:
-            return np.empty(0, np.int32), np.empty((0, self._embeddings.features), np.float32)
-        together = np.concatenate(found)
-        order = np.unique(together, return_index=True)[1]
-        return together[order], np.concatenate(vectors)[order]
-
-
-def newest_embeddings(workspace: Workspace) -> Embeddings | None:
-    """Find the embeddings of most samples; None when there are none."""
-    found = []
-    for key in workspace.embeddings.list():
-        if key.endswith("/index.json"):
-            index = json.loads(workspace.embeddings.read(key))
-            folder = workspace.embeddings.below(key.rpartition("/")[0])
-            found.append((sum(index["rows"]), key, folder, int(index["features"])))
-    if not found:
-        return None
-    _, _, folder, features = max(found, key=lambda item: item[:2])
-    return Embeddings(folder, features)
-
-
 def learn(
     workspace: Workspace,
     deck: Deck,
@@ -141,6 +92,8 @@ def learn(
 ) -> Learned:
     """Learn from all labels and look at all samples; takes seconds, and runs in a thread.
 
+    One core has to do, for beside it pages are to answer within milliseconds.
+
     Args:
         workspace: Whose labels and embeddings.
         deck: Whose samples; only read.
@@ -149,29 +102,55 @@ def learn(
         seed: Where choices start.
         before: From an earlier round with the same deck.
     """
+    with threadpool_limits(1):
+        return _learn(workspace, deck, classes, order, seed, before)
+
+
+def _learn(
+    workspace: Workspace,
+    deck: Deck,
+    classes: list[str],
+    order: str,
+    seed: int,
+    before: Vectors | None,
+) -> Learned:
     learned = Learned(classes=list(classes))
     embeddings = newest_embeddings(workspace)
     if embeddings is None or not deck.count:
         learned.order = simple_order(deck, order)
         return learned
-    known = before is not None and before.rows == len(embeddings)
-    vectors = before if before is not None and known else Vectors(workspace, deck, embeddings)
-    learned.vectors = vectors
-    numbers, said = labelled_numbers(workspace.catalog, deck, classes)
-    learned.labels = len(numbers)
-    fitted = None
-    if len(numbers):
-        some = numbers[:: -(-len(numbers) // _MOST_LEARNED)]
-        said = said[:: -(-len(numbers) // _MOST_LEARNED)]
-        found, x = vectors.of(some)
-        y = said[np.searchsorted(some, found)]
-        fitted = fit(x, y, classes) if len(numbers) >= FIRST_LABELS else None
-        if fitted is not None:
-            learned.curve = fitted.curve
-            learned.suspects = found[likely_errors(fitted.unseen, y)].tolist()
-    unsure = _look_at_all(learned, deck, vectors, fitted, seed)
+    if before is None or before.rows != len(embeddings) or before.is_used_up(deck):
+        before = Vectors(workspace, deck, embeddings)
+    learned.vectors = vectors = before
+    said = Said(*labelled_numbers(workspace.catalog, deck, classes))
+    learned.labels = len(said.numbers)
+    lesson = _lesson(vectors, said, classes) if learned.labels >= FIRST_LABELS else None
+    if lesson is not None:
+        learned.curve = lesson.fitted.curve
+        learned.suspects = _suspects(vectors, said, lesson)
+    unsure = _look_at_all(learned, deck, vectors, lesson, seed)
     learned.order = _order(learned, deck, vectors, order, unsure, seed)
     return learned
+
+
+def _lesson(vectors: Vectors, said: Said, classes: list[str]) -> Lesson | None:
+    """Fit a classifier to the labels, of very many to a fair part of them."""
+    known = np.intersect1d(said.numbers, vectors.numbers, assume_unique=True)
+    found, x = vectors.of(known[:: max(1, -(-len(known) // _MOST_LEARNED))])
+    fitted = fit(x, said.classes[np.searchsorted(said.numbers, found)], classes)
+    return None if fitted is None else Lesson(found, fitted)
+
+
+def _suspects(vectors: Vectors, said: Said, lesson: Lesson) -> list[int]:
+    """Find samples whose label is probably wrong, each judged by what has not seen it."""
+    unseen = np.full((len(said.numbers), lesson.fitted.unseen.shape[1]), np.nan, np.float32)
+    for start in range(0, len(said.numbers), _PAGE_ROWS):
+        found, x = vectors.of(said.numbers[start : start + _PAGE_ROWS])
+        unseen[np.searchsorted(said.numbers, found)] = lesson.fitted.proposer.probabilities(x)
+    unseen[np.searchsorted(said.numbers, lesson.numbers)] = lesson.fitted.unseen
+    known = np.flatnonzero(np.isfinite(unseen[:, 0]))
+    wrong = likely_errors(unseen[known], said.classes[known])
+    return [int(number) for number in said.numbers[known[wrong]]]
 
 
 def simple_order(deck: Deck, order: str) -> Numbers:
@@ -209,12 +188,11 @@ def labelled_numbers(
 
 
 def _look_at_all(
-    learned: Learned, deck: Deck, vectors: Vectors, fitted: Fitted | None, seed: int
+    learned: Learned, deck: Deck, vectors: Vectors, lesson: Lesson | None, seed: int
 ) -> Floats:
-    """Propose a class and find the look-alikes of every sample; give how unsure each is."""
-    rng = np.random.default_rng(seed)
-    some = np.sort(rng.permutation(deck.count)[:_LOOKED_AT]).astype(np.int32)
-    _, x = vectors.of(some)
+    """Propose a class and find the look-alikes of what has a vector; give how unsure each is."""
+    some = np.random.default_rng(seed).permutation(vectors.numbers)[:_LOOKED_AT]
+    _, x = vectors.of(np.sort(some))
     unsure = np.zeros(deck.count, np.float32)
     learned.proposed = np.full(deck.count, -1, np.int16)
     learned.certainty = np.zeros(deck.count, np.float32)
@@ -227,8 +205,8 @@ def _look_at_all(
     for numbers, block in vectors.blocks():
         distance = (centres**2).sum(axis=1) - 2 * (block @ centres.T)
         learned.cluster[numbers] = distance.argmin(axis=1)
-        if fitted is not None:
-            probability = fitted.proposer.probabilities(block)
+        if lesson is not None:
+            probability = lesson.fitted.proposer.probabilities(block)
             learned.proposed[numbers] = probability.argmax(axis=1)
             learned.certainty[numbers] = probability.max(axis=1)
             unsure[numbers] = uncertainty(probability)
@@ -243,7 +221,8 @@ def _order(
     if order in ("random", "time"):
         return simple_order(deck, order)
     labelled = np.flatnonzero(deck.voters > 0).astype(np.int32)
-    near = vectors.of(labelled[-500:])[1] * learned.scale
+    some = labelled[:: max(1, len(labelled) // _KEPT_AWAY_FROM)]
+    near = vectors.of(some)[1] * learned.scale
     fresh = random[(deck.voters[random] == 0) & ~deck.out[random]]
     apart = _apart(vectors, fresh[:_LOOKED_AT], near, learned.scale, seed)
     knows = learned.proposed is not None and bool((learned.proposed >= 0).any())

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from besana import catalog as tables
 from besana.catalog import Catalog
@@ -93,6 +95,16 @@ class Names:
         query = "SELECT frame_id, region FROM samples WHERE number = ?"
         frame_id, region = self._rows.execute(query, (int(number),)).fetchone()
         return frame_id, region
+
+    def records(self, numbers: Sequence[int] | NDArray[np.int32]) -> list[tuple[str, str, int]]:
+        """Give frame, region and CRC32C of the records of some numbers, in their rising order."""
+        query = (
+            "SELECT number, frame_id, region, crc32c FROM samples"
+            " WHERE number BETWEEN ? AND ? ORDER BY number"
+        )
+        wanted = {int(number) for number in numbers}
+        rows = self._rows.execute(query, (min(wanted), max(wanted))) if wanted else []
+        return [(frame, region, crc) for number, frame, region, crc in rows if number in wanted]
 
     def described(self, sample: Sample) -> dict[str, Any] | None:
         """Tell what a page shows of a sample: camera, time, where its picture is.

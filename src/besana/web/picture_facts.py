@@ -15,8 +15,8 @@ from besana.errors import NotFoundError
 from besana.labels.labelled import Said, said_about
 from besana.learning.embeddings import sample_keys
 from besana.web.desk import Desk
-from besana.web.model_loop import newest_embeddings
 from besana.web.surveys import Look
+from besana.web.vectors import newest_embeddings
 
 Sample = tuple[str, str]
 

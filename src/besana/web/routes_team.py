@@ -163,7 +163,7 @@ class TeamRoutes:
             "has_embeddings": learned.cluster is not None,
             "curve": learned.curve,
             "more": more,
-            "expected": expected_gain(learned.curve, more),
+            "expected": expected_gain(learned.curve, more, learned.labels),
         }
 
     def set_order(self, choice: OrderChoice, request: Request) -> dict[str, str]:
