@@ -6,6 +6,7 @@ import datetime as dt
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from inline_engine import Inline
 
 from besana import catalog as tables
 from besana.errors import ConfigError, NotReadyError
@@ -82,6 +83,21 @@ def test_prediction_is_what_the_model_says(workspace, model):
     expected = load_model(workspace.models.below(f"{model}/1")).predict(images)
     found = [row.probabilities["upright"] for row in _predictions(workspace)]
     assert found == pytest.approx(expected[:, 1].tolist(), abs=1e-5)
+
+
+def test_an_engine_predicts_what_one_machine_does(workspace, model, monkeypatch):
+    monkeypatch.setattr("besana.learning.on_engine._ROWS", 8)
+    images, _ = stripes(21)
+    add_samples(workspace, images)
+    found = []
+    for engine in (None, Inline()):
+        report = run(workspace, Config(model=model, batch_size=8), engine)
+        assert (report.counts_in, report.counts_out) == (21, 21)
+        found.append([{**row._mapping, "predicted_at": None} for row in _predictions(workspace)])
+        with workspace.catalog.transaction() as connection:
+            connection.execute(sa.delete(tables.predictions))
+    assert found[0] == found[1]
+    assert len(found[0]) == 21
 
 
 def test_new_samples_are_added_and_those_prepared_anew_are_predicted_anew(workspace, model):

@@ -6,7 +6,8 @@ Writes: embeddings/<backbone>
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import sqlalchemy as sa
@@ -14,6 +15,9 @@ from pydantic import Field
 
 from besana import catalog as tables
 from besana.config import Settings
+from besana.engines import Engine
+from besana.engines.local import LocalEngine
+from besana.learning.on_engine import Embedding, Row, embed_rows, whole_batches
 from besana.learning.sample_pages import manifest_of, sample_pages, usable_samples
 from besana.progress import track
 from besana.workspace import Workspace
@@ -54,8 +58,16 @@ class Config(Settings):
     threads: int = Field(default=0, ge=0, le=256, description="Threads; 0: one a core.")
 
 
-def run(workspace: Workspace, config: Config) -> list[str]:
+def run(workspace: Workspace, config: Config, engine: Engine | None = None) -> list[str]:
     """Embed every sample that has no vector of this backbone; a killed run goes on.
+
+    One machine computes in this process, which has all its cores or its GPU; an engine of other
+    machines gets the samples in partitions, and leaves the same vectors.
+
+    Args:
+        workspace: Whose samples.
+        config: Which backbone.
+        engine: Where to compute; None means this process.
 
     Returns:
         Folders or URLs where the vectors lie, one for each number of bands.
@@ -67,7 +79,7 @@ def run(workspace: Workspace, config: Config) -> list[str]:
     from rich.console import Console
 
     say = Console(soft_wrap=True, highlight=False).print
-    return [_embed(workspace, config, channels, say) for channels in _channels(workspace)]
+    return [_embed(workspace, config, channels, engine, say) for channels in _channels(workspace)]
 
 
 def _channels(workspace: Workspace) -> list[int]:
@@ -77,7 +89,13 @@ def _channels(workspace: Workspace) -> list[int]:
     return [row.channels for row in workspace.catalog.rows(select)]
 
 
-def _embed(workspace: Workspace, config: Config, channels: int, say: Callable[[str], None]) -> str:
+def _embed(
+    workspace: Workspace,
+    config: Config,
+    channels: int,
+    engine: Engine | None,
+    say: Callable[[str], None],
+) -> str:
     import torch
 
     from besana.learning.embeddings import Embeddings, backbone_key
@@ -97,7 +115,21 @@ def _embed(workspace: Workspace, config: Config, channels: int, say: Callable[[s
     storage = workspace.embeddings.below(backbone_key(backbone, built))
     embeddings = Embeddings(storage, linear_head(built.network).in_features)
     before = len(embeddings)
-    for note in _embed_samples(workspace, config, embeddings, built, channels):
+    if engine is None or isinstance(engine, LocalEngine):
+        notes = _embed_samples(workspace, config, embeddings, built, channels)
+    else:
+        job = Embedding(
+            backbone=backbone,
+            channels=channels,
+            key=backbone_key(backbone, built),
+            shards=workspace.shards,
+            embeddings=storage,
+            device=config.device,
+            batch_size=config.batch_size,
+            threads=config.threads,
+        )
+        notes = _embed_elsewhere(workspace, job, embeddings, engine)
+    for note in notes:
         say(note)
     say(f"{len(embeddings) - before:,} samples embedded, {len(embeddings):,} in {storage.url}")
     return storage.url
@@ -112,7 +144,7 @@ def _embed_samples(
     from besana.models.model import device_name
 
     known, notes = embeddings.known(), []
-    select = usable_samples().where(tables.samples.c.channels == channels)
+    select = _samples(channels)
     with track("embed", workspace.catalog.count(select)) as advance:
         for page in sample_pages(workspace, select):
             with manifest_of(page, workspace.temporary) as manifest:
@@ -128,3 +160,40 @@ def _embed_samples(
                     advance=advance,
                 )
     return notes
+
+
+def _embed_elsewhere(
+    workspace: Workspace, job: Embedding, embeddings: Embeddings, engine: Engine
+) -> list[str]:
+    """Let an engine write the blocks; the index, which counts them, is written here."""
+    notes: list[str] = []
+    select = _samples(job.channels)
+    with track("embed", workspace.catalog.count(select)) as advance:
+        partitions = _due(workspace, job, embeddings, advance)
+        for done in engine.map(partial(embed_rows, job=job), partitions):
+            if done.block:
+                embeddings.count(done.block, done.rows)
+            notes += done.notes
+            advance(done.samples)
+    return notes
+
+
+def _due(
+    workspace: Workspace, job: Embedding, embeddings: Embeddings, advance: Callable[[int], None]
+) -> Iterator[Sequence[Row]]:
+    """Give the samples that have no vector yet, in partitions."""
+    import numpy as np
+
+    from besana.learning.embeddings import sample_keys
+
+    known = embeddings.known()
+    for page in sample_pages(workspace, _samples(job.channels)):
+        crc32c = np.array([row["crc32c"] for row in page], np.uint32)
+        missing = ~np.isin(sample_keys(page, crc32c), known)
+        advance(int((~missing).sum()))
+        due = [row for row, is_due in zip(page, missing.tolist(), strict=True) if is_due]
+        yield from whole_batches(due, job.batch_size)
+
+
+def _samples(channels: int) -> sa.Select[Any]:
+    return usable_samples().where(tables.samples.c.channels == channels)

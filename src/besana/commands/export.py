@@ -21,6 +21,8 @@ from pydantic import Field
 
 from besana import catalog as tables
 from besana.config import Settings
+from besana.engines import Engine
+from besana.engines.local import LocalEngine
 from besana.errors import ConfigError, CorruptDataError, NotReadyError
 from besana.labels.coco import write_coco
 from besana.labels.csv import EXPORTED
@@ -37,6 +39,9 @@ from besana.storage import Folder, Storage, open_storage
 from besana.workspace import Workspace
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from besana.shards.manifest import Manifest
 
 Item = TypeVar("Item")
@@ -96,12 +101,13 @@ class Config(Settings):
     )
 
 
-def run(workspace: Workspace, config: Config) -> int:
+def run(workspace: Workspace, config: Config, engine: Engine | None = None) -> int:
     """Copy labels, samples or a model; a killed copy continues, a finished one stays as it is.
 
     Args:
         workspace: What is copied from.
         config: What and where to.
+        engine: Where samples are copied; on one machine this process does that with threads.
 
     Returns:
         How many rows, samples or files of a model were written or were there already.
@@ -128,12 +134,12 @@ def run(workspace: Workspace, config: Config) -> int:
         path = Path(config.out)
         count = export_labels(workspace, path, format=config.format, current=config.current)
     else:
-        count = _export_samples(workspace, config)
+        count = _export_samples(workspace, config, engine)
     typer.echo(f"{count:,} {'labels' if config.what == 'labels' else 'samples'} in {config.out}")
     return count
 
 
-def _export_samples(workspace: Workspace, config: Config) -> int:
+def _export_samples(workspace: Workspace, config: Config, engine: Engine | None) -> int:
     from besana.shards.datasets import open_dataset
 
     dataset = open_dataset(workspace, config.dataset, config.version)
@@ -141,7 +147,8 @@ def _export_samples(workspace: Workspace, config: Config) -> int:
     mark = {"what": config.what, "dataset": dataset.place, "hash": dataset.hash}
     _claim(out, {**mark, "split": config.split})
     copy = export_folders if config.what == "folders" else _export_tfrecord
-    return copy(dataset.manifest(), workspace.shards, out, split=config.split)
+    elsewhere = None if isinstance(engine, LocalEngine) else engine
+    return copy(dataset.manifest(), workspace.shards, out, split=config.split, engine=elsewhere)
 
 
 def export_labels(
@@ -242,7 +249,14 @@ def _current_row(
     )
 
 
-def export_folders(manifest: Manifest, shards: Storage, out: Storage, *, split: str = "") -> int:
+def export_folders(
+    manifest: Manifest,
+    shards: Storage,
+    out: Storage,
+    *,
+    split: str = "",
+    engine: Engine | None = None,
+) -> int:
     """Write the samples of a dataset as `<split>/<class>/<sample>.jpg`.
 
     Somebody may move files to other classes and import the folder with `besana label`. A sample
@@ -254,27 +268,54 @@ def export_folders(manifest: Manifest, shards: Storage, out: Storage, *, split: 
         shards: Where its shards lie.
         out: Where to; files that are there already stay.
         split: Only this split; empty for all.
+        engine: Writes the files, where it runs; None for this process.
 
     Raises:
         CorruptDataError: If a record does not match its checksum.
     """
     positions = manifest.select(split or None)
-    with track("export", len(positions)) as advance, ThreadPoolExecutor(_WRITERS) as writers:
-        for start in range(0, len(positions), _BATCH):
-            batch = positions[start : start + _BATCH]
-            places = zip(batch.tolist(), manifest.identities(batch), strict=True)
-            jobs = [(p, _folders(manifest, p), row["frame_id"], row["region"]) for p, row in places]
-            for _ in writers.map(partial(_write_sample, manifest, shards, out), jobs):
-                advance(1)
+    batches = (positions[start : start + _BATCH] for start in range(0, len(positions), _BATCH))
+    written: Iterator[int]
+    if engine is None:
+        written = (_write_samples(manifest, batch, shards, out) for batch in batches)
+    else:
+        place = manifest.storage.url, manifest.key, manifest.fingerprint
+        write = partial(_write_elsewhere, place=place, shards=shards, out=out)
+        written = engine.map(write, (batch.tolist() for batch in batches))
+    with track("export", len(positions)) as advance:
+        for count in written:
+            advance(count)
     return len(positions)
 
 
-def _export_tfrecord(manifest: Manifest, shards: Storage, out: Storage, *, split: str) -> int:
+def _write_elsewhere(
+    positions: Sequence[int], *, place: tuple[str, str, str], shards: Storage, out: Storage
+) -> int:
+    """Write some samples where an engine runs."""
+    import numpy as np
+
+    from besana.shards.export import opened_manifest
+
+    return _write_samples(opened_manifest(*place), np.array(positions), shards, out)
+
+
+def _write_samples(
+    manifest: Manifest, positions: NDArray[np.int64], shards: Storage, out: Storage
+) -> int:
+    places = zip(positions.tolist(), manifest.identities(positions), strict=True)
+    jobs = [(p, _folders(manifest, p), row["frame_id"], row["region"]) for p, row in places]
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        return sum(1 for _ in writers.map(partial(_write_sample, manifest, shards, out), jobs))
+
+
+def _export_tfrecord(
+    manifest: Manifest, shards: Storage, out: Storage, *, split: str, engine: Engine | None
+) -> int:
     from besana.shards.export import export_tfrecord
 
     count = len(manifest.select(split or None))
     with track("export", count) as advance:
-        return export_tfrecord(manifest, shards, out, split=split, advance=advance)
+        return export_tfrecord(manifest, shards, out, split=split, advance=advance, engine=engine)
 
 
 def _claim(out: Storage, record: dict[str, str]) -> None:

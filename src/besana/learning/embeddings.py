@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from besana.storage import Storage
 if TYPE_CHECKING:
     from besana.models.network import Backbone, Built
     from besana.shards.manifest import Manifest, Positions
+    from besana.shards.passes import Batch
 
 Keys = NDArray[np.uint64]
 Vectors = NDArray[np.float16]
@@ -43,7 +44,7 @@ class Block(NamedTuple):
 
 
 class Embeddings:
-    """The vectors of one backbone: numbered Parquet blocks and an index that says how many.
+    """The vectors of one backbone: Parquet blocks, and an index that names and counts them.
 
     A block is durable before the index counts it, so a killed writer loses its last block only.
     Columns: frame_id, region, key, vector.
@@ -59,7 +60,7 @@ class Embeddings:
     def __init__(self, storage: Storage, features: int) -> None:
         self._storage = storage
         self.features = features
-        self._rows = self._read_index()
+        self._names, self._rows = self._read_index()
 
     def __len__(self) -> int:
         return sum(self._rows)
@@ -139,52 +140,88 @@ class Embeddings:
             keys: (n,) from `sample_keys`.
             vectors: (n, features).
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        name = f"{len(self._rows):06d}.parquet"
+        write_block(self._storage, name, identities, keys, vectors)
+        self.count(name, len(keys))
 
-        flat = pa.array(vectors.astype(np.float16).ravel())
-        table = pa.table(
-            {
-                "frame_id": [row["frame_id"] for row in identities],
-                "region": [row["region"] for row in identities],
-                "key": keys,
-                "vector": pa.FixedSizeListArray.from_arrays(flat, self.features),
-            }
-        )
-        sink = io.BytesIO()
-        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        self._storage.write(_block(len(self._rows)), sink.getbuffer())
-        self._rows.append(len(keys))
+    def count(self, name: str, rows: int) -> None:
+        """Let the index count a block that `write_block` wrote.
+
+        Args:
+            name: The block; one that is counted already stays as it is.
+            rows: Its samples.
+        """
+        if name in self._names:
+            return
+        self._names.append(name)
+        self._rows.append(rows)
         index = {"format": _FORMAT, "features": self.features, "rows": self._rows}
-        self._storage.write(_INDEX, json.dumps(index).encode())
+        self._storage.write(_INDEX, json.dumps({**index, "blocks": self._names}).encode())
 
     def _read(self, number: int, columns: list[str]) -> Any:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        data = self._storage.read(_block(number))
+        name = self._names[number]
+        data = self._storage.read(name)
         try:
             return pq.read_table(io.BytesIO(data), columns=columns, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             raise CorruptDataError(
-                f"Embeddings '{_block(number)}' in {self._storage.url} are corrupt: {error}.",
+                f"Embeddings '{name}' in {self._storage.url} are corrupt: {error}.",
                 f"Delete the folder {self._storage.url}; it is made again.",
             ) from None
 
-    def _read_index(self) -> list[int]:
+    def _read_index(self) -> tuple[list[str], list[int]]:
         try:
             index = json.loads(self._storage.read(_INDEX))
             rows = [int(count) for count in index["rows"]]
+            # Before executors wrote blocks, all of them were numbered and none was named.
+            numbered = [f"{number:06d}.parquet" for number in range(len(rows))]
+            names = [str(name) for name in index.get("blocks", numbered)]
         except NotFoundError:
-            return []
-        except (ValueError, TypeError, KeyError):
-            index, rows = {}, []
+            return [], []
+        except (ValueError, TypeError, KeyError, AttributeError):
+            index, names, rows = {}, [], []
         if index.get("format") != _FORMAT or index.get("features") != self.features:
             raise CorruptDataError(
                 f"'{_INDEX}' in {self._storage.url} is not an index of {self.features} features.",
                 f"Delete the folder {self._storage.url}; it is made again.",
             )
-        return rows
+        return names, rows
+
+
+def write_block(
+    storage: Storage,
+    name: str,
+    identities: Sequence[Mapping[str, Any]],
+    keys: Keys,
+    vectors: Vectors,
+) -> None:
+    """Write a block, durable on return; no reader sees it before the index counts it.
+
+    Args:
+        storage: Where the blocks of its backbone lie.
+        name: Its file.
+        identities: `frame_id` and `region` of each sample.
+        keys: (n,) from `sample_keys`.
+        vectors: (n, features).
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    flat = pa.array(vectors.astype(np.float16).ravel())
+    table = pa.table(
+        {
+            "frame_id": [row["frame_id"] for row in identities],
+            "region": [row["region"] for row in identities],
+            "key": keys,
+            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        }
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    storage.write(name, sink.getbuffer())
 
 
 def backbone_key(backbone: Backbone, built: Built, seed: int = 0) -> str:
@@ -204,7 +241,7 @@ def backbone_key(backbone: Backbone, built: Built, seed: int = 0) -> str:
     return f"{name}-{built.preprocessing.size_px}px-{digest[:8]}"
 
 
-def sample_keys(identities: Sequence[dict[str, Any]], crc32c: NDArray[np.uint32]) -> Keys:
+def sample_keys(identities: Sequence[Mapping[str, Any]], crc32c: NDArray[np.uint32]) -> Keys:
     """Name samples by 64 bits of who they are and what their bytes are.
 
     Args:
@@ -264,25 +301,29 @@ def embed(
     if not len(todo):
         return []
     pending = _Pending(embeddings)
-    with Loader(
-        manifest,
-        None,
-        min(batch_size, len(todo)),
-        built.preprocessing.size_px,
-        shards,
-        positions=todo,
-        shuffle="none",
-        on_error="substitute",
-    ) as loader:
-        embedder = Embedder(built, device)
+    embedder = Embedder(built, device)
+    with open_pictures(built, manifest, todo, shards, batch_size) as loader:
         for batch in loader:
-            index = batch.index[batch.valid]
-            identities = manifest.identities(index)
-            keys = sample_keys(identities, manifest.crc32c[index])
-            pending.add(identities, keys, embedder.vectors(batch.images)[batch.valid])
+            pending.add(*embedder.embed(manifest, batch))
             advance(int((batch.index >= 0).sum()))
         pending.flush()
         return loader.dropped()
+
+
+def open_pictures(
+    built: Built, manifest: Manifest, positions: Positions, shards: Storage, batch_size: int
+) -> Loader:
+    """Open a loader of some samples, in order, at the size that a backbone takes."""
+    return Loader(
+        manifest,
+        None,
+        min(batch_size, len(positions)),
+        built.preprocessing.size_px,
+        shards,
+        positions=positions,
+        shuffle="none",
+        on_error="substitute",
+    )
 
 
 class Embedder:
@@ -307,6 +348,13 @@ class Embedder:
             inputs = self._preprocessing.normalise(torch.from_numpy(images).to(self._device))
             found = features(self._network, inputs).float().clamp(-65504, 65504)
         return found.to(torch.float16).cpu().numpy()
+
+    def embed(self, manifest: Manifest, batch: Batch) -> tuple[list[dict[str, Any]], Keys, Vectors]:
+        """Embed the whole records of a batch: who they are, their keys and vectors."""
+        index = batch.index[batch.valid]
+        identities = manifest.identities(index)
+        keys = sample_keys(identities, manifest.crc32c[index])
+        return identities, keys, self.vectors(batch.images)[batch.valid]
 
 
 class _Pending:
@@ -334,7 +382,3 @@ class _Pending:
             )
         self._identities, self._keys, self._vectors = [], [], []
         self._since = time.monotonic()
-
-
-def _block(number: int) -> str:
-    return f"{number:06d}.parquet"

@@ -12,7 +12,7 @@ import datetime as dt
 import io
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +24,10 @@ from besana import catalog as tables
 from besana.catalog import insert
 from besana.config import Settings
 from besana.engines import Engine
+from besana.engines.local import LocalEngine
 from besana.errors import ConfigError, NotReadyError
 from besana.labels.tables import neutralised
+from besana.learning.on_engine import Judging, Row, judge_rows, whole_batches
 from besana.learning.sample_pages import manifest_of, sample_pages, usable_samples
 from besana.progress import track
 from besana.storage import Folder, Storage, open_storage
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
     from besana.learning.folder_frames import Packed
     from besana.models.model import Model
     from besana.registry import Version
+
+#: Gives pages of samples with their probabilities, (n, classes); NaN where a record is damaged.
+Judge = Callable[
+    [sa.Select[Any]], Iterator[tuple[Sequence[Mapping[str, Any]], "NDArray[np.float32]"]]
+]
 
 EXAMPLE = "besana predict farm --folder /media/card/DCIM --camera pen-a"
 
@@ -87,7 +94,8 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     Args:
         workspace: Where the samples are.
         config: Settings; None means those of the workspace.
-        engine: Where the images of a folder are decoded; None means the workspace's engine.
+        engine: Where the images of a folder are decoded; None means the workspace's engine. An
+            engine of other machines also classifies samples; here this process does.
 
     Raises:
         NotReadyError: If no such model version is registered.
@@ -104,7 +112,11 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         report.fact("alias", ", ".join(version.aliases))
         counted: Counter[str] = Counter()
         if config.folder is None:
-            _predict_samples(workspace, config, version, model, report, counted)
+            judge: Judge = partial(_judge_here, workspace, config, model)
+            if engine is not None and not isinstance(engine, LocalEngine):
+                folder = workspace.models.below(f"{version.model}/{version.number}")
+                judge = partial(_judge_elsewhere, workspace, config, model, folder.url, engine)
+            _predict_samples(workspace, version, model, report, counted, judge)
         else:
             engine = engine or workspace.open_engine()
             _predict_folder(workspace, config, engine, model, report, counted)
@@ -145,11 +157,11 @@ def _judge(model: Model, manifest: Any, shards: Storage, batch_size: int) -> NDA
 
 def _predict_samples(
     workspace: Workspace,
-    config: Config,
     version: Version,
     model: Model,
     report: Report,
     counted: Counter[str],
+    judge: Judge,
 ) -> None:
     select = _work(version)
     channels = model.card.preprocessing.channels
@@ -161,9 +173,7 @@ def _predict_samples(
     report.count_in(others)
     report.drop("other_channels", others)
     with track("predict", total) as advance:
-        for page in sample_pages(workspace, fitting):
-            with manifest_of(page, workspace.temporary) as manifest:
-                probability = _judge(model, manifest, workspace.shards, config.batch_size)
+        for page, probability in judge(fitting):
             rows = list(_rows(page, probability, model, version))
             _store(workspace, version, rows)
             counted.update(row["class_name"] for row in rows)
@@ -171,6 +181,40 @@ def _predict_samples(
             report.count_out(len(rows))
             report.drop("damaged", len(page) - len(rows))
             advance(len(page))
+
+
+def _judge_here(
+    workspace: Workspace, config: Config, model: Model, select: sa.Select[Any]
+) -> Iterator[tuple[Sequence[Row], NDArray[np.float32]]]:
+    """Classify samples in this process, a page at a time."""
+    for page in sample_pages(workspace, select):
+        with manifest_of(page, workspace.temporary) as manifest:
+            yield page, _judge(model, manifest, workspace.shards, config.batch_size)
+
+
+def _judge_elsewhere(
+    workspace: Workspace,
+    config: Config,
+    model: Model,
+    url: str,
+    engine: Engine,
+    select: sa.Select[Any],
+) -> Iterator[tuple[Sequence[Row], NDArray[np.float32]]]:
+    """Classify samples on an engine, with the model out of the store."""
+    job = Judging(
+        model=url,
+        weights_sha256=model.card.weights_sha256,
+        shards=workspace.shards,
+        device=config.device,
+        batch_size=config.batch_size,
+        threads=config.threads,
+    )
+    partitions = (
+        part
+        for page in sample_pages(workspace, select)
+        for part in whole_batches(page, config.batch_size)
+    )
+    yield from engine.map(partial(judge_rows, job=job), partitions)
 
 
 def _work(version: Version) -> sa.Select[Any]:
@@ -187,7 +231,7 @@ def _work(version: Version) -> sa.Select[Any]:
 
 
 def _rows(
-    page: Sequence[dict[str, Any]],
+    page: Sequence[Row],
     probability: NDArray[np.float32],
     model: Model,
     version: Version,
