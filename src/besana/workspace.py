@@ -280,6 +280,7 @@ class Report:
         dropped: Items that it dropped, by reason; in = out + dropped.
         facts: Further figures, snake_case with units in suffixes.
         sections: What the page shows below the counts.
+        warnings: What people should know before they trust the result.
         files: What else the run wrote, by name.
         settings: The settings it ran with.
     """
@@ -292,6 +293,7 @@ class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     facts: dict[str, Scalar] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int = 0
@@ -317,3 +319,8 @@ class Report:
     def add(self, section: Section) -> None:
         """Add something to the page."""
         self.sections.append(section)
+
+    def warn(self, sentence: str) -> None:
+        """Say something on top of the page and on the command line."""
+        self.sections.insert(len(self.warnings), Text("Warning", sentence))
+        self.warnings.append(sentence)

@@ -563,3 +563,54 @@ def test_split_of_one_group_says_why_it_cannot(farm: Farm) -> None:
         run(farm)
     _, dataset, _ = run(farm, test_share=0.0, validation_share=0.0)
     assert sum(dataset.counts["train"].values()) == 3
+
+
+def fill_lights(farm: Farm, lights: dict[str, list[str]]) -> None:
+    """Add ten frames of each part and light; the metadata say the part."""
+    for part, names in lights.items():
+        for light in names:
+            for number in range(10):
+                name = f"{part}-{light}-{number}.jpg"
+                frame_id = add_frame(farm, "cam", None, name=name, metadata={"part": part})
+                add_label(farm, frame_id, "bed-1", ("a", "b")[number % 2])
+                measures = ("dark_share", "bright_share", "contrast", "sharpness", "entropy_bits")
+                size = {"width_px": 64, "height_px": 48, "channels": 3, "perceptual_hash": 0}
+                looks = dict.fromkeys(("brightness", *measures), 0.5) | {"light": light}
+                farm.add(tables.quality, {"frame_id": frame_id, **size, **looks})
+
+
+@pytest.mark.parametrize(
+    ("lights", "english", "spanish"),
+    [
+        (
+            {"train": ["day"], "validation": ["day"], "test": ["day", "ir"]},
+            "Nothing in train was taken in infrared, but 10 samples of test were",
+            "no hay nada tomado con infrarrojo, pero sí 10 muestras de prueba",
+        ),
+        (
+            {"train": ["ir"], "validation": ["day"], "test": ["day", "ir"]},
+            "Nothing in train was taken in daylight, but 10 samples of validation and 10 of test",
+            "no hay nada tomado con luz de día, pero sí 10 muestras de validación y 10 de prueba",
+        ),
+    ],
+)
+def test_split_warns_of_a_light_that_train_never_sees(
+    farm: Farm, lights: dict[str, list[str]], english: str, spanish: str
+) -> None:
+    fill_lights(farm, lights)
+    report, _, _ = run(farm, split_column="part")
+
+    assert [warning.startswith(english) for warning in report.warnings] == [True]
+    assert report.page
+    page = report.page.read_text()
+    assert report.warnings[0] in page
+    assert spanish in page
+
+
+def test_split_counts_each_light_and_warns_of_none_that_train_sees(farm: Farm) -> None:
+    fill_lights(farm, {"train": ["day", "ir"], "validation": ["day"], "test": ["ir"]})
+    report, _, _ = run(farm, split_column="part")
+
+    assert report.warnings == []
+    each = [section for section in report.sections if section.title == "Each light"]
+    assert [vars(table)["rows"] for table in each] == [[["day", 10, 10, 0], ["ir", 10, 0, 10]]]

@@ -20,6 +20,7 @@ SHOWN = {
     "Picture": {1: "caption"},
     "fact": {0: "name"},
     "drop": {0: "reason"},
+    "warn": {0: "sentence"},
     "CorruptDataError": {2: "reason"},
     "Line": {0: "name"},
     "Verdict": {1: "reason"},
@@ -27,7 +28,7 @@ SHOWN = {
     "say": {0: "phrase"},
     "text": {0: "phrase"},
 }
-METHODS = {"fact", "drop"}
+METHODS = {"fact", "drop", "warn"}
 # Entries of figures that a page shows later on.
 SHOWN_KEYS = {"way"}
 # Other libraries have a `Table` and a `text` too.
@@ -40,7 +41,7 @@ IMPORTED = {
     "besana.errors": {"CorruptDataError"},
 }
 # Functions that return a phrase.
-RETURNING = {"_reason", "_misfit"}
+RETURNING = {"_reason", "_misfit", "_warning"}
 # Constants that list issue kinds and reasons.
 LISTS = {"_JUDGED", "KINDS", "REASONS"}
 

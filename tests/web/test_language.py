@@ -15,7 +15,8 @@ from besana.web.values import number_text, value_text
 # Keys that are made while the program runs, so that nobody finds them in the source.
 MADE = [
     *(f"{posture}_hours" for posture in POSTURES),
-    *("unknown", "other", "day", "ir", "train", "validation", "test", "left_out"),
+    *("unknown", "other", "day", "ir", "daylight", "infrared"),
+    *("train", "validation", "test", "left_out"),
     *("accuracy", "balanced_accuracy", "macro_f1", "precision_share", "recall_low_share"),
     *("accuracy_share", "balanced_accuracy_share", "macro_f1_share", "day_share", "ir_share"),
     *("dark_below", "overexposed_above", "blur_below", "low_information_below"),

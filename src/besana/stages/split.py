@@ -23,6 +23,7 @@ from besana.labels.conflicts import conflict_sections, conflicts
 from besana.labels.dealing import Dealt
 from besana.labels.gathering import select_samples
 from besana.labels.labelled import is_multi
+from besana.labels.lights import Lights
 from besana.labels.selection import NO_DAY, Column, Selection, Wanted
 from besana.progress import track
 from besana.shards.datasets import Dataset, Settled, freeze, settled_groups
@@ -172,10 +173,11 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         dealt = _deal(config, method, samples, settled, report)
         _need_both(config, method, samples, dealt)
         leaks = dealt.random_leaks(seed=config.seed)
+        lights = Lights()
         dataset, new = freeze(
             workspace,
             config.name,
-            samples.tables(dealt.split, dealt.fold, dealt.group, dealt.keys),
+            lights.counted(samples.tables(dealt.split, dealt.fold, dealt.group, dealt.keys)),
             kind="multi" if multi else "single",
             classes=samples.classes,
             facts={
@@ -193,7 +195,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         report.count_out(dataset.samples)
         report.fact("dataset", dataset.place)
         report.fact("new_version", new)
-        _describe(report, dataset, dealt, leaks)
+        _describe(report, dataset, dealt, lights, leaks)
         report.fact("conflicting_pairs", len(disputed))
         report.sections.extend(conflict_sections(workspace, disputed))
     return report
@@ -337,7 +339,9 @@ def _tested_days(config: Config, days: NDArray[np.int32]) -> NDArray[np.bool_]:
     return last_days(days, count)
 
 
-def _describe(report: Report, dataset: Dataset, dealt: Dealt, leaks: Leaks) -> None:
+def _describe(report: Report, dataset: Dataset, dealt: Dealt, lights: Lights, leaks: Leaks) -> None:
+    for warning in lights.warnings():
+        report.warn(warning)
     report.fact("method", str(dataset.settings["method"]))
     report.fact("groups", dataset.groups)
     report.fact("largest_group", dealt.largest_group())
@@ -356,6 +360,8 @@ def _describe(report: Report, dataset: Dataset, dealt: Dealt, leaks: Leaks) -> N
         [name, *(dataset.counts[part][name] for part in SPLITS)] for name in dataset.classes
     ]
     report.add(Table("Each class", ["class", *SPLITS], each))
+    if len(lights.rows()) > 1:
+        report.add(Table("Each light", ["light", *SPLITS], lights.rows()))
     report.add(
         Text(
             "What a random split would have leaked",
