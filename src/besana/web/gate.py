@@ -125,7 +125,7 @@ class RefusedError(Exception):
 
 
 Identify = Callable[[dict[str, str], Scope], Caller | None]
-ErrorPage = Callable[[int, str, str], str]
+ErrorPage = Callable[[Scope, RefusedError], str]
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Gate:
         identify: Tells from headers who calls; None for nobody.
         limits: Bounds.
         sign_in: Page where somebody unknown is sent who asked for a page; empty: nowhere.
-        error_page: Makes the HTML of an error from status, word and sentence.
+        error_page: Makes the HTML of an answer to a refused request.
     """
 
     app: App
@@ -265,7 +265,7 @@ class Gate:
         if refused.retry_s is not None:
             more["retry-after"] = str(refused.retry_s)
         if wants_page and self.error_page is not None:
-            page = self.error_page(refused.status, refused.error, refused.problem)
+            page = self.error_page(scope, refused)
             return "text/html; charset=utf-8", page.encode(), more
         said = {"error": refused.error, "problem": refused.problem, **refused.more}
         return "application/json", json.dumps(said).encode(), more

@@ -172,12 +172,13 @@ class DataRoutes:
         """Give the pictures that look most like one."""
         found = similar_samples(self._desk, (frame, region), _ALIKE)
         if found is None:
-            return {"embedded": False, "items": []}
+            return {"embedded": False, "items": [], "words": {}}
         names = [(near, place) for near, place, _ in found]
         items = self._samples(self._desk.surveys.look(), PictureFilter(), names)
         for item, (_, _, cosine) in zip(items, found, strict=True):
             item["alike"] = round(cosine, 3)
-        return {"embedded": True, "items": items}
+        kinds = sorted({kind for item in items for kind in item["issues"]})
+        return {"embedded": True, "items": items, "words": _in_both(kinds)}
 
     def versions(self) -> dict[str, Any]:
         """List the versions of all datasets, the newest of each first."""

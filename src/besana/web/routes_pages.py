@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from besana.errors import NotFoundError
 from besana.web.desk import Desk
-from besana.web.gate import ROLES, Access, Caller, RefusedError
+from besana.web.gate import ROLES, Access, Caller, RefusedError, Scope
 from besana.web.render import render
 from besana.web.server import Route
 from besana.web.status import status_facts
@@ -119,19 +119,19 @@ class PageRoutes:
             **context,
         )
 
-    def error_page(self, status: int, error: str, problem: str) -> str:
-        """Write the page of an error."""
+    def error_page(self, scope: Scope, refused: RefusedError) -> str:
+        """Write the page of an error in the language of the request."""
         headings = {403: "Not allowed", 404: "Not found", 503: "Busy"}
         return self.text(
             "error",
             page="error",
             title="besana",
             caller=None,
-            language="en",
+            language=language_of(scope),
             script="web",
-            status=status,
-            heading=headings.get(status, "That did not work"),
-            problem=problem,
+            status=refused.status,
+            heading=headings.get(refused.status, "That did not work"),
+            problem=refused.problem,
         )
 
     def status(self, request: Request) -> Response:
@@ -231,7 +231,7 @@ class PageRoutes:
         return HTMLResponse(path.read_bytes(), headers=headers)
 
 
-def language_of(scope: Any) -> str:
+def language_of(scope: Scope) -> str:
     """Choose the language of a page: what the person chose, else what the browser prefers."""
     headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
     chosen = re.search(r"besana-language=(en|es)\b", headers.get(b"cookie", ""))

@@ -22,6 +22,7 @@ from besana.labels.team import agreement_intervals, confusion
 from besana.web.deck import ORDERS
 from besana.web.desk import Desk
 from besana.web.gate import Access, RefusedError
+from besana.web.model_loop import FIRST_LABELS
 from besana.web.names import Sample
 from besana.web.routes_account import caller_of
 from besana.web.routes_label import describe_samples
@@ -162,6 +163,7 @@ class TeamRoutes:
             "orders": list(ORDERS),
             "has_embeddings": learned.cluster is not None,
             "curve": learned.curve,
+            "first": FIRST_LABELS,
             "more": more,
             "expected": expected_gain(learned.curve, more, learned.labels),
         }

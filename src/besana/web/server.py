@@ -27,7 +27,16 @@ from besana.errors import (
     NotFoundError,
     NotReadyError,
 )
-from besana.web.gate import Access, App, Gate, GateLimits, Identify, RefusedError, unexpected
+from besana.web.gate import (
+    Access,
+    App,
+    ErrorPage,
+    Gate,
+    GateLimits,
+    Identify,
+    RefusedError,
+    unexpected,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -96,7 +105,7 @@ def build_app(
     identify: Identify,
     limits: GateLimits | None = None,
     sign_in: str = "",
-    error_page: Callable[[int, str, str], str] | None = None,
+    error_page: ErrorPage | None = None,
 ) -> Gate:
     """Make one application of routes, behind the gate.
 

@@ -1,5 +1,5 @@
 // The classes: what they are called, by which key they are said, how to tell them apart.
-import { ask, askUntil, make, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow } from "/static/web.js";
+import { ask, askUntil, make, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow, told } from "/static/web.js";
 
 const $ = (id) => document.getElementById(id);
 const isAdmin = person.role === "admin";
@@ -49,7 +49,7 @@ async function done(path, body) {
     return true;
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    notice(error.message);
+    notice(told(error));
     return false;
   }
 }

@@ -1,5 +1,5 @@
 // The data page: filters that stand in the address, counts, bars over time, pages of pictures.
-import { ask, askUntil, isWriting, make, number, onLanguage, Refused, notice, say, sayNow } from "/static/web.js";
+import { ask, askUntil, isWriting, make, notice, number, onLanguage, Refused, say, sayNow, told } from "/static/web.js";
 import { pair, tile, walk, words, worded, wordedNow } from "/static/tiles.js";
 import { draw, shadeOf, table } from "/static/timeline.js";
 import { Compared } from "/static/versions.js";
@@ -86,7 +86,7 @@ async function load() {
   } catch (error) {
     if (error.name === "AbortError") return undefined;
     if (!(error instanceof Refused)) throw error;
-    notice(error.message);
+    notice(told(error));
   }
   $("tiles").removeAttribute("aria-busy");
   return undefined;

@@ -1,5 +1,5 @@
 // Signing in: by name and password, by the link that the server printed, or by an invitation.
-import { ask, Refused, say } from "/static/web.js";
+import { ask, Refused, say, told } from "/static/web.js";
 
 const form = document.getElementById("enter");
 const problem = document.getElementById("problem");
@@ -28,7 +28,7 @@ form.addEventListener("submit", async (event) => {
     location.assign("/");
   } catch (error) {
     const known = error instanceof Refused ? reasons[error.answer.error] : "The server does not answer.";
-    problem.replaceChildren(known ? say(known) : error.message);
+    problem.replaceChildren(known ? say(known) : told(error));
     problem.hidden = false;
   }
 });

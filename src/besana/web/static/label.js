@@ -1,5 +1,5 @@
 // One by one: a key labels the picture and shows the next, which has long been loaded.
-import { ask, askUntil, isWriting, make, newKey, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow, when } from "/static/web.js";
+import { ask, askUntil, isWriting, make, newKey, notice, number, onLanguage, person, pictureOf, Refused, say, sayNow, told, when } from "/static/web.js";
 import { Outbox } from "/static/outbox.js";
 import { Viewer } from "/static/viewer.js";
 
@@ -32,7 +32,7 @@ let finished = false;
 let progress = null;
 let choosingReason = false;
 
-const outbox = new Outbox({ changed: showSaving, stale: showStale, refused: (error) => notice(error.message) });
+const outbox = new Outbox({ changed: showSaving, stale: showStale, refused: (error) => notice(told(error)) });
 
 // What comes next
 
@@ -51,7 +51,7 @@ async function fill() {
     queue.push(...fresh.map(loaded));
   } catch (error) {
     const preparing = error instanceof Refused && error.answer.error === "preparing";
-    if (error instanceof Refused && !preparing) notice(error.message);
+    if (error instanceof Refused && !preparing) notice(told(error));
     setTimeout(fill, preparing ? 500 : 3000);
   } finally {
     asking = false;
@@ -64,7 +64,7 @@ async function fill() {
 async function more(known) {
   if (mode === "review") {
     const answer = await ask("GET", `/api/review?opened=${$("opened").checked}`);
-    if (!progress) $("progress").replaceChildren(say("{} pictures wait for a decision", number(answer.waiting)));
+    if (!progress) $("progress").replaceChildren(say("Pictures that wait for a decision: {}", number(answer.waiting)));
     return answer;
   }
   if (mode === "spot-check") {
@@ -321,7 +321,7 @@ $("example-dialog").addEventListener("close", async () => {
     notice(say("An example of {} now.", name));
     await loadClasses();
   } catch (error) {
-    notice(error instanceof Refused ? error.message : say("No connection; try again."));
+    notice(error instanceof Refused ? told(error) : say("No connection; try again."));
   }
 });
 

@@ -1,5 +1,5 @@
 // The lens of a camera: sliders, a calibration file, or pictures of a chessboard.
-import { ask, make, notice, number, Refused, say, sayNow } from "/static/web.js";
+import { ask, make, notice, number, Refused, say, sayNow, told } from "/static/web.js";
 import { svg } from "/static/shapes.js";
 
 const $ = (id) => document.getElementById(id);
@@ -107,7 +107,7 @@ export class LensPanel {
       notice(say("The lens of {} is shown.", file.name));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      notice(error.message);
+      notice(told(error));
     }
     input.value = "";
   }
@@ -144,7 +144,7 @@ export class LensPanel {
       $("found").replaceChildren(say("From {} of {} pictures; {} pixels are left between corners and lens.", number(same.length), number(looked), number(rest, 2)));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      $("found").replaceChildren(error.message);
+      $("found").replaceChildren(told(error));
     }
   }
 }

@@ -1,5 +1,5 @@
 // Who may what: invitations, roles, and what happened.
-import { ask, askUntil, make, notice, onLanguage, person, Refused, say, sayNow, when } from "/static/web.js";
+import { ask, askUntil, make, notice, onLanguage, person, Refused, say, sayNow, told, when } from "/static/web.js";
 
 const $ = (id) => document.getElementById(id);
 const ROLES = {
@@ -7,6 +7,16 @@ const ROLES = {
   viewer: "Viewer",
   reviewer: "Reviewer",
   admin: "Admin",
+};
+const DONE = {
+  start: "Began with the printed link",
+  invite: "Made an invitation",
+  join: "Joined by invitation",
+  "sign in": "Signed in",
+  change: "Changed what somebody may",
+  choose: "Chose for everybody",
+  class: "Changed a class",
+  regions: "Wrote lens and regions",
 };
 const roles = (chosen) => Object.entries(ROLES).map(([name, words]) => make("option", { value: name, selected: name === chosen }, sayNow(words)));
 const at = (seconds) => when(new Date(seconds * 1000).toISOString());
@@ -16,7 +26,7 @@ async function load() {
   $("role").replaceChildren(...roles($("role").value || "labeller"));
   $("people").replaceChildren(...people.map(row));
   $("audit").replaceChildren(
-    ...audit.map((line) => make("tr", {}, make("td", { class: "short" }, at(line.at)), make("td", {}, line.who), make("td", {}, line.what), make("td", {}, line.about))),
+    ...audit.map((line) => make("tr", {}, make("td", { class: "short" }, at(line.at)), make("td", {}, line.who), make("td", {}, DONE[line.what] ? say(DONE[line.what]) : line.what), make("td", {}, line.about))),
   );
 }
 
@@ -35,7 +45,7 @@ async function change(body) {
     notice(say("Saved."));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    notice(error.message);
+    notice(told(error));
   }
   load();
 }

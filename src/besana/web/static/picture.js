@@ -86,6 +86,7 @@ async function beside() {
 async function similar() {
   if (!item.region) return;
   const found = await ask("GET", `/api/similar?${asking}`);
+  Object.assign(words, found.words);
   $("similar-part").hidden = false;
   $("no-similar").hidden = found.embedded;
   $("similar").replaceChildren(...found.items.map(tile));

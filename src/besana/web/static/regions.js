@@ -1,5 +1,5 @@
 // The regions page: choose camera and frame, correct the lens, draw, look at other frames, write.
-import { ask, askUntil, make, notice, number, onLanguage, Refused, say, sayNow, when } from "/static/web.js";
+import { ask, askUntil, make, notice, number, onLanguage, Refused, say, sayNow, told, when } from "/static/web.js";
 import { Drawing, fromSetting, gridLines, isBox, svg, toSetting } from "/static/shapes.js";
 import { Guides, LensPanel } from "/static/lens.js";
 import { words, worded } from "/static/tiles.js";
@@ -192,7 +192,7 @@ async function save(version = state.version) {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     if (error.answer.error === "stale") $("stale").hidden = false;
-    else problem(error.message);
+    else problem(told(error));
   }
 }
 

@@ -1,5 +1,5 @@
 // The strip: one region in the order of time, cut into runs. One key labels a whole run.
-import { ask, isWriting, make, newKey, number, onLanguage, pictureOf, Refused, say, when } from "/static/web.js";
+import { ask, isWriting, make, newKey, number, onLanguage, pictureOf, Refused, say, told, when } from "/static/web.js";
 import { classOf, loadClasses, savingLine } from "/static/keys.js";
 import { Outbox } from "/static/outbox.js";
 
@@ -25,7 +25,7 @@ async function load() {
     $("empty").replaceChildren(...(items.length ? [] : [say("Nothing is left to label. Thank you!")]));
     draw();
   } catch (error) {
-    if (error instanceof Refused && error.answer.error !== "preparing") $("empty").replaceChildren(error.message);
+    if (error instanceof Refused && error.answer.error !== "preparing") $("empty").replaceChildren(told(error));
     else setTimeout(load, 1000);
   }
 }

@@ -46,10 +46,10 @@ function matrix(name, rows) {
   );
 }
 
-function showLearning({ labels, order, orders, has_embeddings, curve, more, expected }) {
+function showLearning({ labels, order, orders, has_embeddings, curve, first, more, expected }) {
   const lines = [];
   if (!has_embeddings) lines.push(say("There are no embeddings, so nothing is proposed. Run: besana embed"));
-  else if (!curve.length) lines.push(say("It learns from {} labels on; there are {}.", 50, number(labels)));
+  else if (!curve.length) lines.push(say("It learns from {} labels on; there are {}.", number(first), number(labels)));
   else {
     const [count, share, error] = curve.at(-1);
     lines.push(say("With {} labels it is right on {} % (± {}) of what it has not seen.", number(count), percent(share), percent(1.96 * error)));

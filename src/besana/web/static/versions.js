@@ -1,5 +1,5 @@
 // Two versions of a dataset beside each other: how many changed in which way, and which.
-import { ask, make, number, Refused, notice, say } from "/static/web.js";
+import { ask, make, notice, number, Refused, say, told } from "/static/web.js";
 import { tile, worded } from "/static/tiles.js";
 
 const CHANGES = {
@@ -56,7 +56,7 @@ export class Compared {
       if (this.kind) await this.list(one, other, Number(shown.get("position") ?? 0));
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
-      notice(error.message);
+      notice(told(error));
     }
   }
 

@@ -35,6 +35,9 @@ export function say(phrase, ...values) {
 export const sayNow = (phrase, ...values) =>
   filled(root.lang === "es" ? (spanish[phrase] ?? phrase) : phrase, values);
 
+// Why the server refused, in both languages where it is one of its own sentences.
+export const told = (error) => say(error.message);
+
 export function when(iso) {
   if (!iso) return "";
   return new Date(iso).toLocaleString(root.lang, { dateStyle: "short", timeStyle: "medium", timeZone: "UTC" });
@@ -119,6 +122,9 @@ for (const button of document.querySelectorAll("[data-language]")) {
     for (const listener of listeners) listener();
   });
 }
+
+// On a phone the rooms are wider than the screen.
+document.querySelector(".rooms [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
 
 document.getElementById("sign-out")?.addEventListener("click", async () => {
   await ask("POST", "/api/sign-out");
