@@ -115,14 +115,24 @@ def test_a_probe_is_not_for_several_trainers(farm):
 
 
 @pytest.mark.slow
-def test_a_killed_trainer_makes_all_begin_again_from_the_last_checkpoint(farm, single):
-    process = start(farm, "--parallel", "ddp", "--seed", "0")
+@pytest.mark.parametrize(
+    ("sent", "told", "patience"),
+    [
+        (signal.SIGKILL, "Trainer 1 died (exit status -9). All", 3),
+        (signal.SIGSTOP, "Trainer 1 was silent for 30 s. All", 5),
+    ],
+)
+def test_a_lost_trainer_makes_all_begin_again_from_the_last_checkpoint(
+    farm, single, sent, told, patience
+):
+    # Another patience than the default, never reached: runs of their own of the same function.
+    process = start(farm, "--parallel", "ddp", "--patience-epochs", str(patience))
     wait_for_step(farm, 3, process)
-    trainers(process)[1].kill()
+    trainers(process)[1].send_signal(sent)
 
     assert process.wait(400) == 0
     record = check_equal(farm, single)
-    assert any("Trainer 1 died (exit status -9). All" in note for note in record["notes"])
+    assert any(told in note for note in record["notes"])
 
 
 @pytest.mark.slow
