@@ -16,7 +16,13 @@ from sqlalchemy import Column, Table
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from besana.catalog_database import PERCENT, READ_ONLY, UtcDateTime, insert, open_database
-from besana.catalog_views import COUNTED, create_views
+from besana.catalog_views import (
+    COUNTED,
+    VIEWS,
+    create_counts,
+    renew_views,
+    views_are_current,
+)
 from besana.errors import ConfigError, StorageError
 
 SCHEMA_VERSION = 1
@@ -186,15 +192,13 @@ class Catalog:
             on_error.callback(self.close)
             if not self._is_ready():
                 with self.transaction() as connection:
-                    _create(connection)
+                    _complete(connection)
             on_error.pop_all()
 
     def _is_ready(self) -> bool:
-        """Check the schema's version without a lock that would wait for a writer."""
+        """Check the versions of schema and views without a lock that would wait for a writer."""
         with self._connection() as connection:
-            if not sa.inspect(connection).has_table(properties.name):
-                return False
-            return _check_version(connection)
+            return _has_version(connection) and views_are_current(connection, VIEWS)
 
     def close(self) -> None:
         """Close all connections; the catalog cannot be used afterwards."""
@@ -322,15 +326,21 @@ class Catalog:
             raise StorageError(f"The catalog refused: {error}.", "Report this.") from error
 
 
-def _create(connection: sa.Connection) -> None:
+def _complete(connection: sa.Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(48730)")
-    METADATA.create_all(connection)
-    create_views(connection)
-    insert(connection, properties, [{"key": _VERSION, "value": str(SCHEMA_VERSION)}])
+    if not _has_version(connection):
+        METADATA.create_all(connection)
+        create_counts(connection)
+        insert(connection, properties, [{"key": _VERSION, "value": str(SCHEMA_VERSION)}])
+    if not views_are_current(connection, VIEWS):
+        renew_views(connection, VIEWS)
 
 
-def _check_version(connection: sa.Connection) -> bool:
+def _has_version(connection: sa.Connection) -> bool:
+    """Tell whether this is a catalog already; refuse one of another version."""
+    if not sa.inspect(connection).has_table(properties.name):
+        return False
     select = sa.select(properties.c.value).where(properties.c.key == _VERSION)
     found = connection.execute(select).scalar()
     if found not in (None, str(SCHEMA_VERSION)):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 
 # Table -> the column whose values the rows are counted by.
@@ -63,6 +66,10 @@ SELECT frame_id, region, class_name, votes > against AS holds,
 FROM votes
 """
 
+VIEWS = {"current_labels": CURRENT_LABELS, "current_class_labels": CURRENT_CLASS_LABELS}
+
+_PROPERTIES = sa.table("properties", sa.column("key"), sa.column("value"))
+
 _SQLITE_COUNT = """
 CREATE TRIGGER count_{table}_{event} AFTER {event} ON {table} BEGIN
     INSERT INTO counts (table_name, part, rows) VALUES ('{table}', {part}, {change})
@@ -108,12 +115,46 @@ FOR EACH STATEMENT EXECUTE FUNCTION count_{table}_update()
 """
 
 
-def create_views(connection: sa.Connection) -> None:
-    """Create the views and the counting triggers, once."""
-    if "current_labels" in sa.inspect(connection).get_view_names():
-        return
-    connection.exec_driver_sql(CURRENT_LABELS)
-    connection.exec_driver_sql(CURRENT_CLASS_LABELS)
+def views_are_current(connection: sa.Connection, views: Mapping[str, str]) -> bool:
+    """Tell whether views say what this version of besana means by them.
+
+    Args:
+        connection: One of the catalog.
+        views: Name -> the statement that creates it.
+    """
+    kept = _PROPERTIES.c
+    select = sa.select(kept.key, kept.value).where(kept.key.in_([_key(name) for name in views]))
+    found = {row.key: row.value for row in connection.execute(select)}
+    return found == {_key(name): _digest(statement) for name, statement in views.items()}
+
+
+def renew_views(connection: sa.Connection, views: Mapping[str, str]) -> None:
+    """Create views, or put them in the place of those that another version of besana made.
+
+    Their columns belong to the schema's version: PostgreSQL replaces a view only by one with the
+    same columns.
+    """
+    for name, statement in views.items():
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+        else:  # What others have built on a view keeps it from being dropped.
+            statement = statement.replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1)
+        connection.exec_driver_sql(statement)
+        key, value = _key(name), _digest(views[name])
+        connection.execute(sa.delete(_PROPERTIES).where(_PROPERTIES.c.key == key))
+        connection.execute(sa.insert(_PROPERTIES).values(key=key, value=value))
+
+
+def _key(view: str) -> str:
+    return f"view {view}"
+
+
+def _digest(statement: str) -> str:
+    return hashlib.sha256(statement.encode()).hexdigest()[:16]
+
+
+def create_counts(connection: sa.Connection) -> None:
+    """Create the counting triggers."""
     for table, column in COUNTED.items():
         for event in ("insert", "delete"):
             connection.exec_driver_sql(_trigger(connection.dialect.name, table, column, event))

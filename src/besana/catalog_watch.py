@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Table
 
 from besana.catalog import METADATA, Catalog, UtcDateTime
+from besana.catalog_views import renew_views, views_are_current
 
 _TEXT = sa.Text()
 
@@ -121,16 +122,15 @@ JOIN frames AS f ON f.id = s.frame_id
 """
 
 TABLES = (drift, wishes, retrainings, model_versions, dataset_samples)
+_VIEWS = {"wished": WISHED, "lineage": LINEAGE}
 
 
 def create_tables(catalog: Catalog) -> None:
     """Make the tables and views of the watch where they are missing."""
     with catalog.transaction() as connection:
         METADATA.create_all(connection, tables=list(TABLES))
-        there = sa.inspect(connection).get_view_names()
-        for name, statement in (("wished", WISHED), ("lineage", LINEAGE)):
-            if name not in there:
-                connection.exec_driver_sql(statement)
+        if not views_are_current(connection, _VIEWS):
+            renew_views(connection, _VIEWS)
 
 
 def has_tables(catalog: Catalog) -> bool:

@@ -79,8 +79,8 @@ def test_every_row_of_every_table_arrives(catalog, other):
         assert [tuple(r) for r in other.rows(select)] == [tuple(r) for r in catalog.rows(select)]
     for table in (frames, quality, labels):
         assert other.counted(table) == catalog.counted(table)
-    keys = [row.key for row in other.rows(sa.select(properties))]
-    assert keys == ["schema_version"]
+    keys = {row.key for row in other.rows(sa.select(properties))}
+    assert {key for key in keys if not key.startswith("view ")} == {"schema_version"}
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from besana.catalog import (
     quality,
     samples,
 )
+from besana.catalog_views import VIEWS
 from besana.errors import ConfigError, StorageError
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)
@@ -522,6 +523,21 @@ def test_opening_twice_changes_nothing(catalog, catalog_url):
     catalog.insert(frames, [frame(1)])
     again = Catalog(catalog_url)
     assert again.counted(frames) == {"barn-1": 1}
+    again.close()
+
+
+def test_views_of_another_version_are_renewed_when_the_catalog_opens(catalog, catalog_url):
+    catalog.insert(labels, [event(1, "f", "ana"), event(2, "f", "eva", "standing", at=20)])
+    expected = current(catalog)
+    with catalog.transaction() as connection:
+        for name, statement in VIEWS.items():
+            connection.exec_driver_sql(f"DROP VIEW {name}")
+            connection.exec_driver_sql(statement.replace("age = 1", "age = 2"))
+        connection.execute(sa.delete(properties).where(properties.c.key.like("view %")))
+    again = Catalog(catalog_url)
+    assert current(again) == expected != []
+    assert len(current(again, current_class_labels)) == 2
+    assert again.counted(labels) == {"lying": 1, "standing": 1}
     again.close()
 
 
