@@ -38,8 +38,9 @@ from besana.workspace import Workspace
 from labelling_farm import make_farm
 from labelling_people import Annotator, Connection
 
-LAG_FILE, LOG_FILE = "lag.json", "web.log"
+LAG_FILE, LOG_FILE = "lag.txt", "web.log"
 LAG_S = 0.01
+PARTS = 10
 PROFILE = "BESANA_BENCH_PROFILE"
 
 
@@ -128,11 +129,10 @@ def serve_and_watch(farm: Path, port: int) -> None:
     from besana.commands import web
     from besana.web.desk import Desk
 
-    late: list[float] = []
     watch = Desk.watch
 
     async def both(desk: Desk) -> None:
-        await asyncio.gather(watch(desk), note_lag(late, farm / LAG_FILE))
+        await asyncio.gather(watch(desk), note_lag(farm / LAG_FILE))
 
     Desk.watch = both  # type: ignore[method-assign]
     if os.environ.get(PROFILE):
@@ -147,15 +147,18 @@ def serve_and_watch(farm: Path, port: int) -> None:
     web.run(Workspace(farm), web.Config(port=port))
 
 
-async def note_lag(late: list[float], file: Path) -> None:
+async def note_lag(file: Path) -> None:
     """Sleep and wake, and note by how much too late that was; what waits in the loop waits so."""
+    late: list[float] = []
     written = time.monotonic()
     while True:
         due = time.perf_counter() + LAG_S
         await asyncio.sleep(LAG_S)
-        late.append(time.perf_counter() - due)
+        late.append(1e3 * (time.perf_counter() - due))
         if time.monotonic() - written > 5:
-            file.write_text(json.dumps(late))
+            with file.open("a") as lines:
+                lines.writelines(f"{each:.2f}\n" for each in late)
+            late.clear()
             written = time.monotonic()
 
 
@@ -284,12 +287,12 @@ def describe(
         )
     lag_file = asked.farm / LAG_FILE
     if lag_file.exists():
-        late = np.array(json.loads(lag_file.read_text())) * 1e3
+        late = np.loadtxt(lag_file)
         p = np.percentile(late, [50, 95, 99, 100])
         print(f"the event loop is late by {p[0]:.1f} / {p[1]:.1f} / {p[2]:.1f} / {p[3]:.0f} ms")
-    quarters = [memory[round(part * (len(memory) - 1) / 4)] for part in range(5)]
-    shown = ", ".join(f"{each:.0f}" for each in quarters)
-    print(f"memory in MB, at first and after each quarter: {shown}; {max(memory):.0f} at most")
+    parts = [memory[round(part * (len(memory) - 1) / PARTS)] for part in range(PARTS + 1)]
+    shown = ", ".join(f"{each:.0f}" for each in parts)
+    print(f"memory in MB, at first and after each tenth: {shown}; {max(memory):.0f} at most")
     failed = sum((annotator.failed for annotator in crew), Counter[str]())
     print("not answered:", dict(failed))
 

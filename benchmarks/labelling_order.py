@@ -19,10 +19,11 @@ import numpy as np
 
 from besana.labels.next_to_label import evener, most_telling, picks, spread, uncertainty
 from besana.labels.proposals import Fitted, fit
+from besana.web.model_loop import FIRST_LABELS
 
 SEEDS = 20
 COUNTS = (50, 75, 100, 125, 150)
-FIRST, AGAIN = 50, 25
+FIRST, AGAIN = FIRST_LABELS, 25
 CLASSES = ("empty", "cow")
 SIZE_PX = 224
 RESULT = Path(__file__).parent / "results" / "labelling_order.json"

@@ -98,6 +98,10 @@ class Desk:
         """Whether the deck has been read."""
         return self._deck is not None
 
+    def deals(self, sample: Sample) -> bool:
+        """Tell whether a sample is known to be one; takes no time."""
+        return self._deck is not None and self._deck.number(sample) is not None
+
     def is_multi(self) -> bool:
         """Whether several classes may hold for one sample."""
         kind = self.classes.kind

@@ -202,7 +202,8 @@ class Gate:
             raise RefusedError(503, "busy", "Too many requests at once.", retry_s=1)
         self._waiting += 1
         try:
-            await asyncio.wait_for(self._slots.acquire(), self.limits.wait_s)
+            async with asyncio.timeout(self.limits.wait_s):
+                await self._slots.acquire()
         except TimeoutError:
             raise RefusedError(503, "busy", "Too many requests at once.", retry_s=1) from None
         finally:
@@ -227,21 +228,21 @@ class Gate:
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > access.body_bytes:
             raise too_large
-        parts, size, deadline = [], 0, time.monotonic() + self.limits.body_s
-        more = True
-        while more:
-            try:
-                left = max(0.0, deadline - time.monotonic())
-                message = await asyncio.wait_for(receive(), left)
-            except TimeoutError:
-                raise RefusedError(408, "too_slow", "The request took too long.") from None
-            if message["type"] == "http.disconnect":
-                raise RefusedError(400, "gone", "The connection was closed.")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > access.body_bytes:
-                raise too_large
-            more = message.get("more_body", False)
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise RefusedError(400, "gone", "The connection was closed.")
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > access.body_bytes:
+                        raise too_large
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise RefusedError(408, "too_slow", "The request took too long.") from None
         return b"".join(parts)
 
     async def _refuse(self, scope: Scope, answer: _Answer, refused: RefusedError) -> None:

@@ -18,8 +18,8 @@ class Patient(HttpToolsProtocol):
     """
 
     _late: asyncio.TimerHandle | None = None
-    _begun = False
-    _headed = False
+    _has_headers = False
+    _came_bytes = 0
     _header_bytes = 0
 
     @override
@@ -29,42 +29,33 @@ class Patient(HttpToolsProtocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        if not self._begun:
-            self._begun = True
-            if self._late is None:
-                self._wait_for_headers()
         super().data_received(data)
         if self._late is not None:  # the headers are not whole yet
-            self._count(len(data))
-            if self._header_bytes > _HEADER_BYTES and not self.transport.is_closing():
+            self._came_bytes += len(data)
+            if self._came_bytes > _HEADER_BYTES and not self.transport.is_closing():
                 self.send_400_response("The headers are too large.")
 
     @override
     def on_message_begin(self) -> None:
-        self._headed, self._header_bytes = False, 0
+        self._has_headers, self._came_bytes, self._header_bytes = False, 0, 0
+        if self._late is None:
+            self._wait_for_headers()
         super().on_message_begin()
 
     @override
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    @override
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._headed:  # what follows a body in chunks is nobody's header
-            self._count(len(name) + len(value))
-            super().on_header(name, value)
+        if self._has_headers:  # what follows a body in chunks is nobody's header
+            return
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > _HEADER_BYTES:
+            raise ValueError("The headers are too large.")  # the parser makes it status 400
+        super().on_header(name, value)
 
     @override
     def on_headers_complete(self) -> None:
-        self._headed = True
+        self._has_headers = True
         self._stop_waiting()
         super().on_headers_complete()
-
-    @override
-    def on_response_complete(self) -> None:
-        self._begun = False
-        super().on_response_complete()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:

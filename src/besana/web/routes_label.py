@@ -91,7 +91,8 @@ class LabelRoutes:
         book = self._desk.classes
         names = book.settled() or await run_in_threadpool(book.names)
         for act in acts.acts:
-            if act.act == "label" and not (error := _error_of(act, names)):
+            error = await self._error_of(act, names)
+            if act.act == "label" and not error:
                 waiting.append(
                     Saying(
                         act.key, act.frame, act.region, act.words, act.base, act.source, act.note
@@ -100,9 +101,29 @@ class LabelRoutes:
                 continue
             results += await self._desk.label(name, waiting) if waiting else []
             waiting = []
-            results.append(error if act.act == "label" else await self._other(name, act))
+            results.append(error or await self._other(name, act))
         results += await self._desk.label(name, waiting) if waiting else []
         return {"results": results}
+
+    async def _error_of(self, act: Act, names: Sequence[str]) -> dict[str, Any]:
+        """Say what is wrong with an act; the acts beside it are saved all the same."""
+        if act.act == "undo":
+            return {}
+        unknown = [word for word in act.words if word not in names]
+        if act.act == "label" and (unknown or not act.words):
+            problem = f"{unknown[0] if unknown else ''!r} is no class."
+            return {"error": "unknown_class", "problem": problem}
+        sample = (act.frame, act.region)
+        if not self._desk.deals(sample) and not await run_in_threadpool(self._is_frame, act.frame):
+            return {"error": "unknown_sample", "problem": "There is no such sample."}
+        return {}
+
+    def _is_frame(self, frame: str) -> bool:
+        """Tell whether there is a frame; its samples may have been cut anew meanwhile."""
+        frames = tables.frames.c
+        return bool(
+            self._desk.workspace.catalog.rows(sa.select(frames.id).where(frames.id == frame))
+        )
 
     async def _other(self, name: str, act: Act) -> dict[str, Any]:
         if act.act == "skip":
@@ -135,14 +156,6 @@ class LabelRoutes:
     async def progress(self, request: Request) -> dict[str, Any]:
         """Count what is done."""
         return dict(self._desk.deck.progress(caller_of(request).name))
-
-
-def _error_of(act: Act, names: Sequence[str]) -> dict[str, Any]:
-    """Say what is wrong with a label; the acts beside it are saved all the same."""
-    unknown = [word for word in act.words if word not in names]
-    if act.words and not unknown:
-        return {}
-    return {"error": "unknown_class", "problem": f"{unknown[0] if unknown else ''!r} is no class."}
 
 
 def describe_samples(desk: Desk, wanted: Sequence[Sample]) -> list[dict[str, Any]]:

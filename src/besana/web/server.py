@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from uvicorn import Server
 
-_HEADER_BYTES = 32 << 10
 _DRAIN_S = 20
 _STATUS: dict[type[BesanaError], int] = {
     NotFoundError: 404,
@@ -62,10 +61,13 @@ class Route:
     Attributes:
         access: Method, path and role.
         endpoint: A FastAPI function; `async` unless it may block.
+        is_plain: Whether it takes the request alone and gives a response, so that nothing has to
+            be read from the request for it.
     """
 
     access: Access
     endpoint: Callable[..., Any]
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +131,11 @@ def build_app(
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for route in routes:
-        app.add_api_route(
-            route.access.path,
-            route.endpoint,
-            methods=[route.access.method],
-            response_model=None,
-        )
+        path, methods = route.access.path, [route.access.method]
+        if route.is_plain:
+            app.add_route(path, route.endpoint, methods=methods)
+        else:
+            app.add_api_route(path, route.endpoint, methods=methods, response_model=None)
 
     gate = Gate(
         app,
@@ -244,7 +245,6 @@ def make_server(app: App, address: Address) -> Server:
         proxy_headers=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_DRAIN_S,
-        h11_max_incomplete_event_size=_HEADER_BYTES,
         backlog=512,
         ssl_certfile=None if files[0] is None else os.fspath(files[0]),
         ssl_keyfile=None if files[1] is None else os.fspath(files[1]),

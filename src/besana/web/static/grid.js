@@ -1,11 +1,11 @@
 // The grid: pictures that look alike with a proposed class. Enter accepts all, a key changes one.
-import { ask, isWriting, make, newKey, number, onLanguage, pictureOf, Refused, say } from "/static/web.js";
-import { classOf, loadClasses, savingLine } from "/static/keys.js";
+import { ask, isWriting, make, newKey, notice, number, onLanguage, pictureOf, Refused, say, told } from "/static/web.js";
+import { classOf, loadClasses, savingLine, tellStale } from "/static/keys.js";
 import { Outbox } from "/static/outbox.js";
 
 const $ = (id) => document.getElementById(id);
 const tab = newKey();
-const outbox = new Outbox({ changed: savingLine($("saving"), say, number), stale: () => load(), refused: () => load() });
+const outbox = new Outbox({ changed: savingLine($("saving"), say, number), stale: (act, current) => (tellStale(act, current), load()), refused: (error) => (notice(say("Not saved:"), " ", told(error)), load()) });
 let classes = [];
 let tiles = [];
 let at = 0;

@@ -1,5 +1,5 @@
 // Class buttons and their keys, shared by the grid and the strip.
-import { askUntil, make } from "/static/web.js";
+import { askUntil, make, notice, say } from "/static/web.js";
 
 export async function loadClasses(list, pick) {
   const { classes } = await askUntil("GET", "/api/classes");
@@ -16,6 +16,9 @@ export async function loadClasses(list, pick) {
 }
 
 export const classOf = (classes, key) => classes.find(({ digit, letter }) => digit === key || (letter && letter === key.toLowerCase()))?.name;
+
+// Many labels at once are not asked about one by one: what was said before stands, and is told.
+export const tellStale = (_act, current) => notice(say("Said otherwise in another tab"), current ? ` (${current.class})` : "");
 
 // The same line everywhere about what is not saved yet.
 export function savingLine(line, say, number) {

@@ -32,7 +32,7 @@ let finished = false;
 let progress = null;
 let choosingReason = false;
 
-const outbox = new Outbox({ changed: showSaving, stale: showStale, refused: (error) => notice(told(error)) });
+const outbox = new Outbox({ changed: showSaving, stale: showStale, refused: (error) => notice(say("Not saved:"), " ", told(error)) });
 
 // What comes next
 

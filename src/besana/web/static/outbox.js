@@ -103,6 +103,9 @@ export class Outbox {
       for (const act of all) transaction.objectStore(STORE).delete(act.place);
       await done(transaction);
       results.forEach((result, place) => result.stale && this.stale(acts[place], result.current));
+      // A class that was retired meanwhile, say: nobody shall believe that such a label was saved.
+      const refused = results.find((result, place) => result.error && acts[place].act !== "undo");
+      if (refused) this.refused(new Refused(422, refused));
       this.waiting = Math.max(0, this.waiting - all.length);
       this.tell();
     }

@@ -1,11 +1,11 @@
 // The strip: one region in the order of time, cut into runs. One key labels a whole run.
-import { ask, isWriting, make, newKey, number, onLanguage, pictureOf, Refused, say, told, when } from "/static/web.js";
-import { classOf, loadClasses, savingLine } from "/static/keys.js";
+import { ask, isWriting, make, newKey, notice, number, onLanguage, pictureOf, Refused, say, told, when } from "/static/web.js";
+import { classOf, loadClasses, savingLine, tellStale } from "/static/keys.js";
 import { Outbox } from "/static/outbox.js";
 
 const SHOWN = 6;
 const $ = (id) => document.getElementById(id);
-const outbox = new Outbox({ changed: savingLine($("saving"), say, number), stale: () => {}, refused: () => {} });
+const outbox = new Outbox({ changed: savingLine($("saving"), say, number), stale: tellStale, refused: (error) => notice(say("Not saved:"), " ", told(error)) });
 let classes = [];
 let items = [];
 let runs = [];
