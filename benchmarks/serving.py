@@ -3,7 +3,9 @@
     python benchmarks/serving.py [--parts processor load drains] [--peer-python /path/to/python]
 
 One model, exported once, random weights. The bare loop judges pictures that lie in memory already,
-batch by batch. The server gets the same pixels as KServe tensors (binary), then JPEG files.
+batch by batch. The server gets the same pixels as KServe tensors (binary), then JPEG files of one
+sample, then frames of a camera with three regions; beside files and frames the bare loop also
+decodes, cuts and scales them by the same functions, one after another in its own process.
 
 The server has core 0, and so have the bare loop and the peer in their turns; the load generator is
 a process of its own on core 1 (`--server-cores`, `--client-cores`). So what is measured is a server
@@ -31,6 +33,7 @@ from serving_parts.drains import drains, start_server
 from serving_parts.load import (
     Load,
     at,
+    frame_file,
     generate,
     jpeg_file,
     jpeg_request,
@@ -39,6 +42,8 @@ from serving_parts.load import (
 )
 
 PARTS = ("processor", "load", "drains")
+CAMERA = "pen-a"
+REGIONS = {"bed-1": [0, 0, 420, 720], "bed-2": [420, 0, 860, 720], "bed-3": [860, 0, 1280, 720]}
 
 
 def make_export(folder: Path, backbone: str, size: int) -> None:
@@ -70,6 +75,8 @@ def make_export(folder: Path, backbone: str, size: int) -> None:
         calibration=np.stack(pictures),
         precisions=("fp32",),
     )
+    cameras = {CAMERA: {"name": CAMERA, "regions": REGIONS}}
+    (folder / "onnx" / "cameras.json").write_text(json.dumps(cameras))
 
 
 class Bench:
@@ -86,12 +93,17 @@ class Bench:
         self.size, self.name = card["preprocessing"]["size_px"], card["model"]
         self.batch, self.seconds = given.batch, given.seconds
         self.server_cores, self.client_cores = given.server_cores, given.client_cores
-        self.peer_python = given.peer_python
+        self.peer_python, self.kinds = given.peer_python, given.kinds
         self.threads = len(self.server_cores)
 
-    def tensors(self, pictures: int) -> bytes:
-        """Make a request with pixels."""
-        return kserve_request(self.size, pictures, self.name)
+    def requests(self) -> dict[str, bytes]:
+        """Make one request of each kind."""
+        return {
+            f"tensors of {self.batch}": kserve_request(self.size, self.batch, self.name),
+            "tensors of 1": kserve_request(self.size, 1, self.name),
+            "JPEG files": jpeg_request(jpeg_file(self.size)),
+            "frames": jpeg_request(frame_file(), CAMERA),
+        }
 
     @contextlib.contextmanager
     def server(self) -> Iterator[tuple[subprocess.Popen[str], int]]:
@@ -191,6 +203,27 @@ def bare(bench: Bench, seconds: float) -> tuple[float, float]:
         )
 
 
+def bare_files(bench: Bench, file: bytes, camera: str, seconds: float) -> float:
+    """Decode, cut, scale and judge files, a batch at a time: milliseconds of processor a file."""
+    from besana.images.guard import Bounds
+    from besana.models.onnx_model import load_export
+    from besana.serving.edge import find_camera, read_cameras, wanted_by
+    from besana.serving.pictures import prepare
+
+    with on_cores(bench.server_cores):
+        model = load_export(bench.export, threads=bench.threads)
+        wanted, limits = wanted_by(model.certificate), Bounds().limits()
+        place = find_camera(read_cameras(bench.export), camera)
+        count, started, spent = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - started < seconds:
+            images = [np.empty((0, bench.size, bench.size, 3), np.uint8)]
+            while sum(map(len, images)) < bench.batch:
+                images.append(prepare({"rgb": file}, place, wanted, limits).images)
+                count += 1
+            model.run(np.concatenate(images))
+        return 1000 * (time.process_time() - spent) / count
+
+
 def spent_s(process: subprocess.Popen[str]) -> float:
     """Give the processor time that a server and its children have taken."""
     import psutil
@@ -200,21 +233,26 @@ def spent_s(process: subprocess.Popen[str]) -> float:
 
 
 def processor_times(bench: Bench) -> None:
-    """Print processor time a picture, whatever else the machine does, beside the bare loop's."""
-    _, least = bare(bench, bench.seconds / 2)
-    print(f"processor time a picture, bare loop: {least:.2f} ms", flush=True)
+    """Print processor time a request, whatever else the machine does, beside the bare loop's."""
+    _, one = bare(bench, bench.seconds / 2)
+    file, frame = jpeg_file(bench.size), frame_file()
+    least = {
+        f"tensors of {bench.batch}": bench.batch * one,
+        "tensors of 1": one,
+        "JPEG files": bare_files(bench, file, "", bench.seconds / 2),
+        "frames": bare_files(bench, frame, CAMERA, bench.seconds / 2),
+    }
     with bench.server() as (process, port):
-        for what, request, pictures in (
-            (f"tensors of {bench.batch}", bench.tensors(bench.batch), bench.batch),
-            ("tensors of 1", bench.tensors(1), 1),
-            ("JPEG files", jpeg_request(bench.size), 1),
-        ):
+        for what, request in bench.requests().items():
             bench.closed(port, request, 2, 1.0)
             before = spent_s(process)
-            load = bench.closed(port, request, max(2, 16 // pictures), bench.seconds)
-            ours = 1000 * (spent_s(process) - before) / (pictures * len(load.of(200)))
-            share = least / ours
-            print(f"processor time a picture, {what}: {ours:.2f} ms, bare over that {share:.2f}")
+            load = bench.closed(port, request, callers_of(what), bench.seconds)
+            ours = 1000 * (spent_s(process) - before) / len(load.of(200))
+            print(
+                f"processor time, {what}: bare loop {least[what]:.2f} ms, server {ours:.2f} ms, "
+                f"share {least[what] / ours:.2f}",
+                flush=True,
+            )
 
 
 def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -> float:
@@ -235,28 +273,36 @@ def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -
 
 def loads(bench: Bench) -> None:
     """Measure rates and waiting times, and say which share of the bare loop's rate they are."""
-    rates = [bare(bench, bench.seconds / 2)[0]]
     several = f"tensors of {bench.batch}"
+    rates = [bare(bench, bench.seconds / 2)[0]]
+    ours: dict[str, float] = {}
     with bench.server() as (_, port):
-        ours = {
-            several: bench.batch * measured(bench, port, bench.tensors(bench.batch), several, 2),
-            "tensors of 1": measured(bench, port, bench.tensors(1), "tensors of 1", 24),
-            "JPEG files": measured(bench, port, jpeg_request(bench.size), "JPEG files", 24),
-        }
+        for what, request in bench.requests().items():
+            if what in bench.kinds or not bench.kinds:
+                rate = measured(bench, port, request, what, callers_of(what))
+                ours[what] = rate * (bench.batch if what == several else 1)
     rates.append(bare(bench, bench.seconds / 2)[0])
     if bench.peer_python:
         with bench.peer() as port:
-            what = f"BentoML, {several}"
-            rate = measured(bench, port, raw_request(bench), what, 2)
-            ours[what] = bench.batch * rate
-            ours["BentoML, JPEG files"] = measured(
-                bench, port, form_request(bench.size), "BentoML, JPEG files", 24
-            )
+            for what, request in (
+                (several, raw_request(bench)),
+                ("JPEG files", form_request(bench.size)),
+            ):
+                rate = measured(bench, port, request, f"BentoML, {what}", callers_of(what))
+                ours[f"BentoML, {what}"] = rate * (bench.batch if what == several else 1)
         rates.append(bare(bench, bench.seconds / 2)[0])
     least = statistics.mean(rates)
     print(f"bare loop: {least:.1f} pictures/s ({min(rates):.1f} to {max(rates):.1f})")
     for what, rate in ours.items():
-        print(f"{what}: {rate:.1f} pictures/s, {rate / least:.2f} of the bare loop")
+        if "tensors" in what:
+            print(f"{what}: {rate:.1f} pictures/s, {rate / least:.2f} of the bare loop")
+        else:
+            print(f"{what}: {rate:.1f} files/s")
+
+
+def callers_of(what: str) -> int:
+    """Give how many callers keep the server busy without being refused."""
+    return {"tensors of 1": 24, "JPEG files": 24, "frames": 8}.get(what, 2)
 
 
 def raw_request(bench: Bench) -> bytes:
@@ -289,6 +335,7 @@ def main() -> None:
     parser.add_argument("--server-cores", type=int, nargs="+", default=cores[:1])
     parser.add_argument("--client-cores", type=int, nargs="+", default=cores[1:2])
     parser.add_argument("--drains", type=int, default=20)
+    parser.add_argument("--kinds", nargs="+", default=[], help="of what is sent; else all")
     parser.add_argument("--peer-python", default="")
     given = parser.parse_args()
     print(f"load before: {os.getloadavg()[0]:.2f}, cores: {len(cores)}", flush=True)
@@ -301,8 +348,9 @@ def main() -> None:
         if "load" in given.parts:
             loads(bench)
         if "drains" in given.parts:
-            good, failed = drains(bench.export, jpeg_request(bench.size), given.drains)
+            good, failed = drains(bench.export, jpeg_request(jpeg_file(bench.size)), given.drains)
             print(f"{given.drains} drains under load: {good} answers, {failed} failed")
+    print(f"load after: {os.getloadavg()[0]:.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,12 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
-from multiprocessing import connection as mp
 
 _START_S = 60.0
+# A child that says it will send more than this is not believed.
+_MOST_BYTES = 1 << 31
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # From <linux/prctl.h> and <linux/sched.h>.
 _NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
@@ -33,7 +35,7 @@ class Child:
     def __init__(self, module: str) -> None:
         self._module = module
         self._process: subprocess.Popen[bytes] | None = None
-        self._connection: mp.Connection | None = None
+        self._socket: socket.socket | None = None
 
     def ask(self, parts: Sequence[bytes], wall_s: float) -> bytes | None:
         """Send a question and wait for its answer.
@@ -46,12 +48,11 @@ class Child:
             The answer; None if the child took too long or died of it.
         """
         try:
-            connection = self._connection or self._start()
-            connection.send_bytes(len(parts).to_bytes(4))
-            for part in parts:
-                connection.send_bytes(part)
-            if connection.poll(wall_s):
-                return connection.recv_bytes()
+            ours = self._socket or self._start()
+            # The child takes a question whole before it thinks, so sending cannot take long.
+            ours.settimeout(wall_s)
+            ours.sendall(_packed(parts))
+            return _receive(ours, time.monotonic() + wall_s)
         except (EOFError, OSError):
             pass
         self.close()
@@ -59,15 +60,15 @@ class Child:
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        if self._connection is not None:
-            self._connection.close()
+        if self._socket is not None:
+            self._socket.close()
         if self._process is not None:
             with contextlib.suppress(OSError):
                 self._process.kill()
             self._process.wait()
-        self._process = self._connection = None
+        self._process = self._socket = None
 
-    def _start(self) -> mp.Connection:
+    def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
         environment = {**dict.fromkeys(_THREADS, "1"), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
@@ -78,11 +79,9 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 env=environment,
             )
-        self._connection = mp.Connection(ours.detach())
-        if not self._connection.poll(_START_S):
-            raise EOFError
-        self._connection.recv_bytes()
-        return self._connection
+        self._socket = ours
+        _receive(ours, time.monotonic() + _START_S)
+        return ours
 
 
 def answer_parent(answer: Callable[[list[bytes]], bytes]) -> None:
@@ -96,13 +95,54 @@ def answer_parent(answer: Callable[[list[bytes]], bytes]) -> None:
     cv2.setNumThreads(1)
     # Ctrl-C reaches the whole group; the server decides when its children end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection = mp.Connection(int(sys.argv[1]))
+    parent = socket.socket(fileno=int(sys.argv[1]))
     _give_up_rights()
     with contextlib.suppress(EOFError, OSError):
-        connection.send_bytes(b"ready")
+        _send(parent, b"ready")
         while True:
-            count = int.from_bytes(connection.recv_bytes())
-            connection.send_bytes(answer([connection.recv_bytes() for _ in range(count)]))
+            _send(parent, answer(_unpacked(_receive(parent, None))))
+
+
+def _packed(parts: Sequence[bytes]) -> bytes:
+    """Write parts as one message, so that the child wakes up once."""
+    head = [len(parts), *map(len, parts)]
+    size = 8 * len(head) + sum(head[1:])
+    return b"".join([size.to_bytes(8), *(number.to_bytes(8) for number in head), *parts])
+
+
+def _unpacked(message: bytes) -> list[bytes]:
+    count = int.from_bytes(message[:8])
+    at, parts = 8 + 8 * count, []
+    for place in range(8, at, 8):
+        length = int.from_bytes(message[place : place + 8])
+        parts.append(message[at : at + length])
+        at += length
+    return parts
+
+
+def _send(there: socket.socket, message: bytes) -> None:
+    there.sendall(len(message).to_bytes(8) + message)
+
+
+def _receive(there: socket.socket, until: float | None) -> bytes:
+    """Receive one message until some time of `time.monotonic`; None waits for ever."""
+    size = int.from_bytes(_read(there, 8, until))
+    if size > _MOST_BYTES:
+        raise EOFError
+    return _read(there, size, until)
+
+
+def _read(there: socket.socket, size: int, until: float | None) -> bytes:
+    parts, missing = [], size
+    while missing:
+        if until is not None:
+            there.settimeout(max(0.001, until - time.monotonic()))
+        part = there.recv(missing)
+        if not part:
+            raise EOFError
+        parts.append(part)
+        missing -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _give_up_rights() -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,18 @@ class Judged:
     batch: int
 
 
+def under_way() -> Future[Any]:
+    """Make a future that whoever waits for it cannot cancel, since somebody will answer it."""
+    future: Future[Any] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
 @dataclass(eq=False)
 class _Job:
     images: NDArray[np.uint8]
     deadline: float
-    answer: Future[Judged] = field(default_factory=Future)
+    answer: Future[Judged] = field(default_factory=under_way)
     since: float = field(default_factory=time.monotonic)
 
 
@@ -63,6 +71,7 @@ class Batcher:
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._queued = 0
         self.waiting = 0
         self.per_picture_s = 0.0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
@@ -88,9 +97,13 @@ class Batcher:
                 raise DrainingError("This version is being replaced.")
             if optional and self.waiting >= self._most_waiting:
                 raise OverloadedError(f"{self.waiting} pictures wait already.", self.retry_s())
+            before = self._queued
             self._jobs.append(job)
+            self._queued += len(images)
             self.waiting += len(images)
-            self._changed.notify()
+            # Who gathers a batch is woken for its first picture, and when it is whole.
+            if not before or self._queued >= self._batch_size:
+                self._changed.notify()
         return job.answer
 
     def retry_s(self) -> int:
@@ -125,15 +138,12 @@ class Batcher:
             if not self._jobs:
                 return []
             until = self._jobs[0].since + self._wait_s
-            while not self._closed and self._ready() < self._batch_size:
+            while not self._closed and self._queued < self._batch_size:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
             return self._take()
-
-    def _ready(self) -> int:
-        return sum(len(job.images) for job in self._jobs)
 
     def _take(self) -> list[_Job]:
         batch = [self._jobs.popleft()]
@@ -141,6 +151,7 @@ class Batcher:
         while self._jobs and count + len(self._jobs[0].images) <= self._batch_size:
             batch.append(self._jobs.popleft())
             count += len(batch[-1].images)
+        self._queued -= count
         return batch
 
     def _judge(self, jobs: Sequence[_Job], started: float) -> None:

@@ -6,21 +6,24 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from besana.engines.child import Child
-from besana.errors import CorruptDataError
+from besana.errors import BesanaError, CorruptDataError
 from besana.images.camera import Camera
 from besana.images.guard import Bounds, attempt, guarded
 from besana.images.header import refusal
+from besana.serving.batching import under_way
 from besana.serving.errors import OverloadedError, TooLateError
 from besana.serving.pictures import Prepared, Wanted, prepare
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,9 @@ class Decoders:
     """
 
     def __init__(self, children: int, most_waiting: int) -> None:
-        self._jobs: queue.Queue[tuple[DecodeJob, float, Future[Prepared]] | None]
-        self._jobs = queue.Queue(most_waiting)
+        self._most_waiting = most_waiting
+        self._jobs: queue.SimpleQueue[tuple[DecodeJob, float, _Onward] | None]
+        self._jobs = queue.SimpleQueue()
         self._children = [Child("besana.serving.decoder_child") for _ in range(children)]
         self._threads = [
             threading.Thread(target=self._work, args=(child,), name="decoder", daemon=True)
@@ -134,17 +138,23 @@ class Decoders:
         """How many pictures wait."""
         return self._jobs.qsize()
 
-    def submit(self, job: DecodeJob, deadline: float) -> Future[Prepared]:
-        """Let a frame be decoded.
+    def submit(
+        self, job: DecodeJob, deadline: float, judge: Callable[[Prepared], Future[T]]
+    ) -> Future[tuple[Prepared, T]]:
+        """Let a frame be decoded and then judged, without coming back in between.
+
+        Args:
+            job: What to decode.
+            deadline: Of `time.monotonic`, after which nobody wants the answer.
+            judge: Takes the frame on; called in a thread of the decoders.
 
         Raises:
             OverloadedError: If too many wait.
         """
-        answer: Future[Prepared] = Future()
-        try:
-            self._jobs.put_nowait((job, deadline, answer))
-        except queue.Full:
-            raise OverloadedError(f"{self._jobs.qsize()} pictures wait already.") from None
+        if self.waiting >= self._most_waiting:
+            raise OverloadedError(f"{self.waiting} pictures wait already.")
+        answer: Future[tuple[Prepared, T]] = under_way()
+        self._jobs.put((job, deadline, partial(_go_on, answer, judge)))
         return answer
 
     def close(self) -> None:
@@ -158,13 +168,39 @@ class Decoders:
 
     def _work(self, child: Child) -> None:
         while (item := self._jobs.get()) is not None:
-            job, deadline, answer = item
+            job, deadline, go_on = item
             if time.monotonic() > deadline:
-                answer.set_exception(TooLateError("It waited longer than it may."))
+                go_on(TooLateError("It waited longer than it may."))
                 continue
             try:
                 made = _read(child.ask(job.parts(), job.bounds.decode_wall_s + 5.0))
             except Exception as error:  # noqa: BLE001  # whoever waits hears of it
-                answer.set_exception(error)
+                go_on(error)
             else:
-                answer.set_result(made)
+                go_on(made)
+
+
+_Onward = Callable[[Prepared | Exception], None]
+
+
+def _go_on(
+    answer: Future[tuple[Prepared, T]],
+    judge: Callable[[Prepared], Future[T]],
+    made: Prepared | Exception,
+) -> None:
+    """Let what was decoded be judged; whatever goes wrong ends up in the answer."""
+    if isinstance(made, Exception):
+        answer.set_exception(made)
+        return
+
+    def done(judged: Future[T]) -> None:
+        error = judged.exception()
+        if error is None:
+            answer.set_result((made, judged.result()))
+        else:
+            answer.set_exception(error)
+
+    try:
+        judge(made).add_done_callback(done)
+    except BesanaError as error:
+        answer.set_exception(error)

@@ -22,6 +22,8 @@ from besana.storage import open_storage
 
 CAMERAS, README = "cameras.json", "README.md"
 
+_ONE_SAMPLE = Camera(name="camera")
+
 
 class EdgeModel:
     """Judge frames of known cameras on a device.
@@ -76,7 +78,7 @@ def find_camera(cameras: Mapping[str, Camera], name: str) -> Camera:
         ConfigError: If nobody knows it.
     """
     if not name:
-        return Camera(name="camera")
+        return _ONE_SAMPLE
     if name not in cameras:
         raise ConfigError(
             f"Nobody knows a camera '{name}'.", f"Known: {', '.join(sorted(cameras)) or 'none'}."

@@ -49,11 +49,9 @@ class Rooms:
         """Make a route whose time and outcome are counted."""
         body = self.body_bytes if method == "POST" else 1 << 16
         access = Access(method, path, role, body_bytes=body, media=media)
-        return Route(access, self._counted(path, endpoint))
+        return Route(access, self._counted(path, endpoint), is_plain=True)
 
     def _counted(self, path: str, endpoint: Endpoint) -> Endpoint:
-        from starlette.requests import Request
-
         figures = self.service.figures
 
         async def counted(request: Request) -> Response:
@@ -71,7 +69,6 @@ class Rooms:
                 response.headers["connection"] = "close"
             return response
 
-        counted.__annotations__ = {"request": Request}
         return counted
 
     def deadline(self, request: Request) -> float:

@@ -172,7 +172,7 @@ class Service:
                 self._one(frame, f"{request}-{number}", deadline, caller, version)
                 for number, frame in enumerate(frames)
             ]
-            said = await asyncio.gather(*jobs)
+            said = [await jobs[0]] if len(jobs) == 1 else await asyncio.gather(*jobs)
         versions = {entry["version"] for entry in said}
         certificate = self.fleet.champion.model.certificate
         answer = {"request": request, "model": certificate.model, "predictions": said}
@@ -230,8 +230,7 @@ class Service:
         loaded, shadows = self.fleet.route(key, version)
         certificate = loaded.model.certificate
         keeps = self._rows is not None and self._random.random() < self.serving.keep_share
-        prepared = await self._decoded(frame, camera, loaded, deadline, keeps)
-        judged = await _result(loaded.batcher.submit(prepared.images, deadline))
+        prepared, judged = await self._judged(frame, camera, loaded, deadline, keeps)
         self._count(loaded, judged, "answer")
         regions = named_answers(certificate, prepared.regions, judged.probability)
         for region in regions:
@@ -242,12 +241,23 @@ class Service:
             self._shadow(shadow, frame, camera, request, deadline, keeps)
         return {"version": certificate.version, "regions": regions}
 
-    async def _decoded(
-        self, frame: Frame, camera: Camera, loaded: Loaded, deadline: float, keeps: bool
-    ) -> Prepared:
+    async def _judged(
+        self,
+        frame: Frame,
+        camera: Camera,
+        loaded: Loaded,
+        deadline: float,
+        keeps: bool,
+        *,
+        optional: bool = False,
+    ) -> tuple[Prepared, Judged]:
         wanted = wanted_by(loaded.model.certificate)
         job = DecodeJob(frame.files, camera, wanted, self.serving.bounds, keeps)
-        return await _result(self._decoders.submit(job, deadline))
+
+        def judge(prepared: Prepared) -> Future[Judged]:
+            return loaded.batcher.submit(prepared.images, deadline, optional=optional)
+
+        return await _result(self._decoders.submit(job, deadline, judge))
 
     def _shadow(
         self,
@@ -262,9 +272,8 @@ class Service:
 
         async def judge() -> None:
             with contextlib.suppress(BesanaError):  # an overloaded shadow leaves frames out
-                prepared = await self._decoded(frame, camera, shadow, deadline, keeps)
-                judged = await _result(
-                    shadow.batcher.submit(prepared.images, deadline, optional=True)
+                prepared, judged = await self._judged(
+                    frame, camera, shadow, deadline, keeps, optional=True
                 )
                 self._count(shadow, judged, "shadow")
                 if keeps:
