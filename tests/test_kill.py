@@ -1,5 +1,6 @@
 """kill -9 at random moments of every stage; the same command then continues to the same result."""
 
+import contextlib
 import hashlib
 import os
 import random
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,21 +59,28 @@ def _digest(workspace: Workspace, row: sa.Row) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def start(farm: Path, stage: str, arguments: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextlib.contextmanager
+def started(farm: Path, stage: str, arguments: list[str]) -> Iterator[subprocess.Popen]:
+    """Run a stage in a session of its own, of which nothing is left when the block ends."""
+    with subprocess.Popen(
         [sys.executable, "-m", "besana", stage, str(farm), *arguments, "--quiet"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def finish(farm: Path, stage: str, arguments: list[str]) -> float:
-    started = time.monotonic()
-    process = start(farm, stage, arguments)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode in (0, 3), errors.decode()
-    return time.monotonic() - started
+    at = time.monotonic()
+    with started(farm, stage, arguments) as process:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode in (0, 3), errors.decode()
+    return time.monotonic() - at
 
 
 def kill_then_finish(
@@ -79,12 +88,11 @@ def kill_then_finish(
 ) -> None:
     """Kill a stage a few times at moments spread over its whole duration, then let it finish."""
     for _ in range(kills):
-        process = start(farm, stage, arguments)
-        try:
-            process.wait(timeout=rng.uniform(0.3, max(0.4, seconds)))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        with (
+            started(farm, stage, arguments) as process,
+            contextlib.suppress(subprocess.TimeoutExpired),
+        ):
+            process.communicate(timeout=rng.uniform(0.3, max(0.4, seconds)))
     finish(farm, stage, arguments)
 
 

@@ -1,14 +1,27 @@
 """Runs, versions and aliases in an MLflow file."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 
 from besana.errors import NotReadyError, StorageError
 from besana.registry import CHALLENGER, CHAMPION, Curve, Registry, open_registry
 from besana.workspace import Workspace
+
+
+def tables_of(path):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+
+
+def rows_of(path, table):
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute(f"SELECT * FROM {table}").fetchall()
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +112,39 @@ def test_store_that_is_not_there_is_a_storage_error_without_password(monkeypatch
     with pytest.raises(StorageError, match="refused") as caught:
         registry.versions("barn")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_store_killed_while_it_is_made_leaves_nothing_in_the_way(tmp_path):
+    path, scratch = tmp_path / "mlflow.db", tmp_path / "scratch"
+    scratch.mkdir()
+    uri = f"sqlite:///{path}"
+    script = f"from besana.registry import Registry; Registry({uri!r}).versions('barn')"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], env={**os.environ, "TMPDIR": str(scratch)}
+    ) as making:
+        while not any(file.stat().st_size for file in scratch.glob("*/new.db")):
+            assert making.poll() is None
+            time.sleep(0.002)
+        making.kill()
+    half = next(scratch.glob("*/new.db"))
+    assert "experiments" not in tables_of(half) or not rows_of(half, "experiments")
+    assert not path.exists()
+
+    assert Registry(uri, tmp_path).versions("barn") == []
+    assert rows_of(path, "experiments")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"", "was left half made"), (b"no database at all" * 100, "refused: file is not a database")],
+)
+def test_a_store_that_cannot_be_one_is_told(tmp_path, content, problem):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=f"{path} {problem}"):
+        Registry(f"sqlite:///{path}", tmp_path).versions("barn")
+    assert path.read_bytes() == content
 
 
 def test_uri_comes_from_the_setting_then_the_environment(tmp_path, monkeypatch):

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from besana.errors import MissingExtraError, NotReadyError, StorageError
+from besana.errors import NotReadyError, StorageError
+from besana.registry_client import open_client, without_warnings
 from besana.workspace import Workspace
 
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -291,7 +290,7 @@ class Registry:
     def _client(self) -> Any:
         if self._artifacts is not None:
             self._artifacts.mkdir(parents=True, exist_ok=True)
-        return _open_client(self.uri)
+        return open_client(self.uri)
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -299,7 +298,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         try:
-            with _without_warnings():
+            with without_warnings():
                 yield
         except MlflowException as error:
             line = str(error).strip().splitlines()[0].replace(self.uri, "it")
@@ -319,33 +318,6 @@ def open_registry(workspace: Workspace, uri: str = "") -> Registry:
     chosen = uri or os.environ.get(URI_VARIABLE, "") or f"sqlite:///{workspace.runs / DATABASE}"
     # A database says nothing about files; MLflow would put them into the current folder.
     return Registry(chosen, None if chosen.startswith(_SERVERS) else workspace.runs / "mlflow")
-
-
-def _open_client(uri: str) -> Any:
-    """Import MLflow and open its client, without telemetry, chatter or a network of its own."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    # A server that is down is told within seconds; MLflow's own default takes minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    with _without_warnings():
-        try:
-            from mlflow import MlflowClient
-        except ImportError:
-            raise MissingExtraError(
-                "Training and registering need MLflow.", 'Run: pip install "besana[train]"'
-            ) from None
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Silence what MLflow and the libraries below it say about their own future."""
-    with warnings.catch_warnings():
-        for category in (DeprecationWarning, PendingDeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
-        yield
 
 
 def _version(found: Any, aliases: Mapping[str, Any]) -> Version:
