@@ -189,6 +189,19 @@ def test_the_example_of_a_verb_is_right(verb):
     assert {word for word in words if word.startswith("--")} <= options(verb)
 
 
+def test_commands_that_errors_and_pages_advise_exist():
+    advised = []
+    for path in sorted((ROOT / "src/besana").rglob("*.*")):
+        if path.suffix in (".py", ".html", ".js", ".toml"):
+            found = re.findall(r"(?:Run|then|or): besana ([a-z-]+)([^\"`\n]*)", path.read_text())
+            advised += [(path.name, *command) for command in found]
+    assert len(advised) > 30
+    for name, verb, rest in advised:
+        assert verb in VERBS, f"{name}: besana {verb}"
+        flags = set(re.findall(r"--[a-z][a-z-]*(?![a-z-]*\{)", rest.partition(",")[0]))
+        assert flags <= options(verb), f"{name}: besana {verb}{rest}"
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_settings_in_a_page_are_valid(path, tmp_path):
     for number, (_, code) in enumerate(blocks(path, "toml")):

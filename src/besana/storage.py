@@ -194,7 +194,7 @@ class Folder(Storage):
             with path.open("rb", buffering=0) as file:
                 yield file
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
+            raise NotFoundError(f"No '{key}' in {self.url}.", "Restore a copy of it.") from None
         except OSError as error:
             raise _storage_error(f"{self.url}/{key}", error) from None
 
@@ -374,7 +374,7 @@ class Bucket(Storage):
             yield
         except (FileNotFoundError, BaseError) as error:
             if isinstance(error, FileNotFoundError) and not writes:
-                raise NotFoundError(f"No '{key}' in {self.url}.", "Run: besana doctor") from None
+                raise NotFoundError(f"No '{key}' in {self.url}.", "Restore a copy of it.") from None
             if isinstance(error, PreconditionError):
                 raise StorageError(f"'{key}' in {self.url} was replaced.", "Start again.") from None
             problem = f"{self.url}/{key}: {str(error).splitlines()[0]}"
