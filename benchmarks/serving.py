@@ -42,6 +42,8 @@ from serving_parts.load import (
 )
 
 PARTS = ("processor", "load", "drains")
+# Long enough that the burst of the first moment, which is let in, is not one answer in a hundred.
+OVERLOAD_S = 25.0
 CAMERA = "pen-a"
 REGIONS = {"bed-1": [0, 0, 420, 720], "bed-2": [420, 0, 860, 720], "bed-3": [860, 0, 1280, 720]}
 
@@ -263,11 +265,16 @@ def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -
     print(f"{what}, as many as it takes   {most.line()}", flush=True)
     at_70 = bench.open(port, request, 0.7 * most.per_s, bench.seconds)
     print(f"{what}, 70 % of that          {at_70.line()}", flush=True)
-    over = bench.open(port, request, 5 * most.per_s, 2 * bench.seconds)
+    over = bench.open(port, request, 5 * most.per_s, OVERLOAD_S)
     print(f"{what}, 5 times that          {over.line()}", flush=True)
     if at_70.of(200) and over.of(200):
-        ratio = at(over.of(200), 0.99) / at(at_70.of(200), 0.99)
-        print(f"{what}, p99 of accepted at 5x over p99 at 70 %: {ratio:.2f}", flush=True)
+        usual = at(at_70.of(200), 0.99)
+        whole, later = at(over.of(200), 0.99), at(over.of(200, since_s=1.0), 0.99)
+        print(
+            f"{what}, p99 of accepted at 5x over p99 at 70 %: {whole / usual:.2f}, "
+            f"after the first second {later / usual:.2f}",
+            flush=True,
+        )
     return most.per_s
 
 

@@ -4,7 +4,7 @@
 
 What it does for a request is one send and one or two receives, so that it is not what is measured.
 A request's time starts when it was due, so a server that stalls cannot hide it. One line of JSON
-comes out: status and seconds of each request, and how late each was sent.
+comes out: status, seconds and due time of each request, and how late each was sent.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Generator:
         self._by_number: dict[int, Connection] = {}
         self.idle: list[Connection] = []
         self.under_way = 0
-        self.answers: list[tuple[int, float]] = []
+        self.started = time.perf_counter()
+        self.answers: list[tuple[int, float, float]] = []
         self.late: list[float] = []
 
     def open(self, count: int) -> None:
@@ -131,7 +132,8 @@ class Generator:
         if not one.due:  # a kept connection that nobody used was closed
             self.idle.remove(one)
         else:
-            self.answers.append((status, time.perf_counter() - one.due))
+            now = time.perf_counter()
+            self.answers.append((status, now - one.due, one.due - self.started))
             self.under_way -= 1
             one.due = 0.0
         if stays:
@@ -147,7 +149,7 @@ class Generator:
         until = time.perf_counter() + _GIVEN_UP_S
         while self.under_way and time.perf_counter() < until:
             self.turn(0.1)
-        self.answers += [(_CONNECTION_LOST, _GIVEN_UP_S)] * self.under_way
+        self.answers += [(_CONNECTION_LOST, _GIVEN_UP_S, 0.0)] * self.under_way
 
 
 def open_loop(generator: Generator, rate: float, seconds: float) -> None:

@@ -22,20 +22,25 @@ class Load:
     """What became of the requests of one run.
 
     Attributes:
-        answers: Status and seconds of each.
+        answers: Status, seconds and due time of each.
         seconds: How long it took.
         late: Seconds that each was sent after it was due.
         spent_s: Processor time of the generator.
     """
 
-    answers: list[tuple[int, float]] = field(default_factory=list)
+    answers: list[tuple[int, float, float]] = field(default_factory=list)
     seconds: float = 0.0
     late: list[float] = field(default_factory=list)
     spent_s: float = 0.0
 
-    def of(self, *statuses: int) -> list[float]:
-        """Give the seconds of requests that ended with one of these, in order."""
-        return sorted(s for status, s in self.answers if status in statuses)
+    def of(self, *statuses: int, since_s: float = 0.0) -> list[float]:
+        """Give the seconds of requests that ended with one of these, in order.
+
+        Args:
+            statuses: Of HTTP.
+            since_s: Only of those that were due so long after the start, or later.
+        """
+        return sorted(s for status, s, due in self.answers if status in statuses and due >= since_s)
 
     @property
     def per_s(self) -> float:
@@ -45,7 +50,7 @@ class Load:
     def line(self) -> str:
         """Say it in one line."""
         good, refused = self.of(200), self.of(429, 503)
-        counts = dict(Counter(status for status, _ in self.answers))
+        counts = dict(Counter(status for status, _, _ in self.answers))
         parts = [f"{self.per_s:7.1f} answers/s"]
         if good:
             parts.append(f"p50 {1e3 * at(good, 0.5):6.1f} ms  p99 {1e3 * at(good, 0.99):6.1f} ms")
@@ -97,7 +102,7 @@ def generate(kind: str, port: int, request: bytes, cores: Sequence[int], **numbe
             command += ["--cores", *map(str, cores)]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found = json.loads(said)
-    answers = [(int(status), float(s)) for status, s in found.pop("answers")]
+    answers = [(int(status), float(s), float(due)) for status, s, due in found.pop("answers")]
     return Load(answers, **found)
 
 

@@ -51,7 +51,7 @@ class Child:
             ours = self._socket or self._start()
             # The child takes a question whole before it thinks, so sending cannot take long.
             ours.settimeout(wall_s)
-            ours.sendall(_packed(parts))
+            _send(ours, packed(parts))
             return _receive(ours, time.monotonic() + wall_s)
         except (EOFError, OSError):
             pass
@@ -100,23 +100,31 @@ def answer_parent(answer: Callable[[list[bytes]], bytes]) -> None:
     with contextlib.suppress(EOFError, OSError):
         _send(parent, b"ready")
         while True:
-            _send(parent, answer(_unpacked(_receive(parent, None))))
+            _send(parent, answer(unpacked(_receive(parent, None))))
 
 
-def _packed(parts: Sequence[bytes]) -> bytes:
+def packed(parts: Sequence[bytes]) -> bytes:
     """Write parts as one message, so that the child wakes up once."""
-    head = [len(parts), *map(len, parts)]
-    size = 8 * len(head) + sum(head[1:])
-    return b"".join([size.to_bytes(8), *(number.to_bytes(8) for number in head), *parts])
+    lengths = [len(parts), *map(len, parts)]
+    return b"".join([*(number.to_bytes(8) for number in lengths), *parts])
 
 
-def _unpacked(message: bytes) -> list[bytes]:
+def unpacked(message: bytes) -> list[bytes]:
+    """Read what `packed` wrote.
+
+    Raises:
+        ValueError: If its lengths do not add up.
+    """
     count = int.from_bytes(message[:8])
     at, parts = 8 + 8 * count, []
+    if at > len(message):
+        raise ValueError(f"A message of {len(message)} bytes says that it has {count} parts.")
     for place in range(8, at, 8):
         length = int.from_bytes(message[place : place + 8])
         parts.append(message[at : at + length])
         at += length
+    if at != len(message):
+        raise ValueError(f"A message of {len(message)} bytes says that it has {at}.")
     return parts
 
 

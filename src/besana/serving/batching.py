@@ -8,13 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from besana.models.onnx_model import OnnxModel
 from besana.serving.errors import DrainingError, OverloadedError, TooLateError
+from besana.serving.handing import together, under_way
 from besana.serving.priority import step_back
 
 
@@ -33,13 +33,6 @@ class Judged:
     embedding: NDArray[np.float32]
     waited_s: float
     batch: int
-
-
-def under_way() -> Future[Any]:
-    """Make a future that whoever waits for it cannot cancel, since somebody will answer it."""
-    future: Future[Any] = Future()
-    future.set_running_or_notify_cancel()
-    return future
 
 
 @dataclass(eq=False)
@@ -122,11 +115,12 @@ class Batcher:
         while batch := self._gather():
             started = time.monotonic()
             in_time = [job for job in batch if job.deadline > started]
-            for job in batch:
-                if job.deadline <= started:
-                    job.answer.set_exception(TooLateError("It waited longer than it may."))
-            if in_time:
-                self._judge(in_time, started)
+            with together():
+                for job in batch:
+                    if job.deadline <= started:
+                        job.answer.set_exception(TooLateError("It waited longer than it may."))
+                if in_time:
+                    self._judge(in_time, started)
             with self._changed:
                 self.waiting -= sum(len(job.images) for job in batch)
 

@@ -14,16 +14,19 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from besana.engines.child import Child
+from besana.engines.child import Child, packed, unpacked
 from besana.errors import BesanaError, CorruptDataError
 from besana.images.camera import Camera
 from besana.images.guard import Bounds, attempt, guarded
 from besana.images.header import refusal
-from besana.serving.batching import under_way
 from besana.serving.errors import OverloadedError, TooLateError
+from besana.serving.handing import under_way
 from besana.serving.pictures import Prepared, Wanted, prepare
 
 T = TypeVar("T")
+
+# Pictures that one message takes to a child: few and small, so that none waits long for others.
+_TOGETHER, _TOGETHER_BYTES = 8, 1 << 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class DecodeJob:
     bounds: Bounds
     with_quality: bool
 
-    def parts(self) -> list[bytes]:
+    def packed(self) -> bytes:
         """Write the job as bytes, for the child."""
         about = {
             "bands": list(self.files),
@@ -53,14 +56,15 @@ class DecodeJob:
             "bounds": self.bounds.model_dump(),
             "with_quality": self.with_quality,
         }
-        return [json.dumps(about).encode(), *self.files.values()]
+        return packed([json.dumps(about).encode(), *self.files.values()])
 
     @classmethod
-    def of(cls, parts: Sequence[bytes]) -> Self:
-        """Read what `parts` wrote."""
-        about = json.loads(parts[0])
+    def of(cls, message: bytes) -> Self:
+        """Read what `packed` wrote."""
+        first, *files = unpacked(message)
+        about = json.loads(first)
         return cls(
-            dict(zip(about["bands"], parts[1:], strict=True)),
+            dict(zip(about["bands"], files, strict=True)),
             Camera.model_validate_json(about["camera"]),
             Wanted(**about["wanted"]),
             Bounds(**about["bounds"]),
@@ -68,13 +72,16 @@ class DecodeJob:
         )
 
 
-def decode(parts: Sequence[bytes]) -> bytes:
-    """Do a job within its bounds; runs in a child process.
+def decode(jobs: Sequence[bytes]) -> bytes:
+    """Do some jobs, each within its bounds; runs in a child process.
 
     Returns:
-        A line of JSON; then the pixels, if there are any.
+        What was made of each, packed: a line of JSON; then the pixels, if there are any.
     """
-    job = DecodeJob.of(parts)
+    return packed([_decoded(DecodeJob.of(job)) for job in jobs])
+
+
+def _decoded(job: DecodeJob) -> bytes:
     with guarded(job.bounds) as start:
         start()
         made = attempt(
@@ -97,14 +104,12 @@ def _line(about: dict[str, Any]) -> bytes:
     return json.dumps(about).encode() + b"\n"
 
 
-def _read(answer: bytes | None) -> Prepared:
-    """Read what a child answered.
+def _read(answer: bytes) -> Prepared:
+    """Read what a child made of one job.
 
     Raises:
-        CorruptDataError: If it refused the frame, or died of it.
+        CorruptDataError: If it refused the frame.
     """
-    if answer is None:
-        raise refusal("decoder_died", "a picture whose decoding ended its process")
     line, _, pixels = answer.partition(b"\n")
     about = json.loads(line)
     if "refused" in about:
@@ -119,13 +124,15 @@ class Decoders:
     Args:
         children: How many pictures are decoded at the same time.
         most_waiting: Pictures that may wait; further ones are refused at once.
+        module: What each child runs.
     """
 
-    def __init__(self, children: int, most_waiting: int) -> None:
+    def __init__(
+        self, children: int, most_waiting: int, module: str = "besana.serving.decoder_child"
+    ) -> None:
         self._most_waiting = most_waiting
-        self._jobs: queue.SimpleQueue[tuple[DecodeJob, float, _Onward] | None]
-        self._jobs = queue.SimpleQueue()
-        self._children = [Child("besana.serving.decoder_child") for _ in range(children)]
+        self._jobs: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._children = [Child(module) for _ in range(children)]
         self._threads = [
             threading.Thread(target=self._work, args=(child,), name="decoder", daemon=True)
             for child in self._children
@@ -154,7 +161,7 @@ class Decoders:
         if self.waiting >= self._most_waiting:
             raise OverloadedError(f"{self.waiting} pictures wait already.")
         answer: Future[tuple[Prepared, T]] = under_way()
-        self._jobs.put((job, deadline, partial(_go_on, answer, judge)))
+        self._jobs.put(_Waiting(job, deadline, partial(_go_on, answer, judge)))
         return answer
 
     def close(self) -> None:
@@ -167,20 +174,78 @@ class Decoders:
             child.close()
 
     def _work(self, child: Child) -> None:
-        while (item := self._jobs.get()) is not None:
-            job, deadline, go_on = item
-            if time.monotonic() > deadline:
-                go_on(TooLateError("It waited longer than it may."))
-                continue
+        is_open = True
+        while is_open:
+            first = self._jobs.get()
+            if first is None:
+                return
+            group, is_open = self._group(first)
+            now = time.monotonic()
+            for one in group:
+                if one.deadline < now:
+                    one.go_on(TooLateError("It waited longer than it may."))
+            _ask(child, [one for one in group if one.deadline >= now])
+
+    def _group(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        """Take small pictures that wait together, so that the child is woken once for them.
+
+        Returns:
+            What to decode, and whether more may come.
+        """
+        group, size_bytes = [first], first.size_bytes
+        share = self._jobs.qsize() // len(self._children)
+        while len(group) <= min(share, _TOGETHER) and size_bytes < _TOGETHER_BYTES:
             try:
-                made = _read(child.ask(job.parts(), job.bounds.decode_wall_s + 5.0))
-            except Exception as error:  # noqa: BLE001  # whoever waits hears of it
-                go_on(error)
-            else:
-                go_on(made)
+                found = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if found is None:
+                return group, False
+            group.append(found)
+            size_bytes += found.size_bytes
+        return group, True
 
 
-_Onward = Callable[[Prepared | Exception], None]
+@dataclass(frozen=True)
+class _Waiting:
+    """A job, until when it is wanted, and who takes it on."""
+
+    job: DecodeJob
+    deadline: float
+    go_on: Callable[[Prepared | Exception], None]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(map(len, self.job.files.values()))
+
+
+def _ask(child: Child, group: Sequence[_Waiting]) -> None:
+    """Let a child decode some pictures; when it dies of one, each is tried by itself."""
+    if not group:
+        return
+    wall_s = sum(one.job.bounds.decode_wall_s for one in group) + 5.0
+    try:
+        answer = child.ask([one.job.packed() for one in group], wall_s)
+        answers = [] if answer is None else unpacked(answer)
+    except Exception as error:  # noqa: BLE001  # whoever waits hears of it
+        for one in group:
+            one.go_on(error)
+        return
+    if len(answers) == len(group):
+        for one, made in zip(group, answers, strict=True):
+            one.go_on(_made(made))
+    elif len(group) == 1:
+        group[0].go_on(refusal("decoder_died", "a picture whose decoding ended its process"))
+    else:
+        for one in group:
+            _ask(child, [one])
+
+
+def _made(answer: bytes) -> Prepared | Exception:
+    try:
+        return _read(answer)
+    except Exception as error:  # noqa: BLE001  # what a child says may be anything
+        return error
 
 
 def _go_on(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,9 @@ from besana.serving.edge import find_camera, named_answers, wanted_by
 from besana.serving.errors import DrainingError, OverloadedError
 from besana.serving.figures import Figures
 from besana.serving.fleet import Fleet, Lineups, Loaded, Running
+from besana.serving.handing import result
 from besana.serving.pictures import Prepared
 from besana.serving.rows import RowWriter, served_row
-
-T = TypeVar("T")
 
 _REROUTED = 3
 
@@ -100,7 +99,8 @@ class Service:
         self._show_versions()
         running = serving.running
         self.admission = Admission(
-            most=running.most_waiting + running.batch_size, least=2 + 2 * running.threads
+            most=running.most_waiting + running.batch_size,
+            least=1 + max(running.threads, serving.decoders),
         )
         most = self.admission.most + serving.most_pictures
         self._decoders = Decoders(serving.decoders, most)
@@ -192,7 +192,7 @@ class Service:
                 if images.shape[1:3] != (preprocessing.size_px, preprocessing.size_px):
                     resized = await asyncio.to_thread(loaded.model.resize, images)
                 with contextlib.suppress(DrainingError):
-                    judged = await _result(loaded.batcher.submit(resized, deadline))
+                    judged = await result(loaded.batcher.submit(resized, deadline))
                     self._count(loaded, judged, "answer")
                     return loaded, judged
         raise DrainingError("Versions change faster than pictures are judged.")
@@ -257,7 +257,7 @@ class Service:
         def judge(prepared: Prepared) -> Future[Judged]:
             return loaded.batcher.submit(prepared.images, deadline, optional=optional)
 
-        return await _result(self._decoders.submit(job, deadline, judge))
+        return await result(self._decoders.submit(job, deadline, judge))
 
     def _shadow(
         self,
@@ -331,7 +331,3 @@ class Service:
 
 
 _SHADOWS: set[asyncio.Task[None]] = set()
-
-
-async def _result(future: Future[T]) -> T:
-    return await asyncio.wrap_future(future)

@@ -1,0 +1,111 @@
+"""Decoders: small pictures share a message, and nobody pays for another one's death."""
+
+import asyncio
+import time
+from concurrent.futures import Future
+
+import numpy as np
+import pytest
+from dying_child import FATAL
+
+from besana.engines.child import packed, unpacked
+from besana.errors import CorruptDataError
+from besana.images.camera import Camera
+from besana.images.encode import encode_jpeg
+from besana.images.guard import Bounds
+from besana.serving.batching import Judged
+from besana.serving.decoders import DecodeJob, Decoders
+from besana.serving.handing import result, together, under_way
+from besana.serving.pictures import Wanted
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    found = Decoders(1, 100, module="dying_child")
+    yield found
+    found.close()
+
+
+def job(data):
+    return DecodeJob({"rgb": data}, Camera(name="camera"), Wanted(24, 24, 3), Bounds(), False)
+
+
+def picture(shade):
+    return encode_jpeg(np.full((24, 24, 3), shade, np.uint8), 95)
+
+
+def mean_of(prepared):
+    judged = Future()
+    judged.set_result(Judged(prepared.images.mean(axis=(1, 2, 3)), prepared.images, 0.0, 1))
+    return judged
+
+
+def test_pictures_that_wait_together_are_decoded_each_by_itself(decoders):
+    until = time.monotonic() + 60
+    answers = [decoders.submit(job(picture(shade)), until, mean_of) for shade in range(0, 250, 10)]
+    found = [float(one.result(60)[1].probability[0]) for one in answers]
+    assert found == pytest.approx(list(range(0, 250, 10)), abs=2)
+
+
+def test_picture_that_ends_its_decoder_costs_no_other_one(decoders):
+    until = time.monotonic() + 60
+    files = [picture(100), picture(110), FATAL, picture(120), b"no picture", picture(130)]
+    answers = [decoders.submit(job(data), until, mean_of) for data in files]
+    reasons = [getattr(one.exception(60), "reason", None) for one in answers]
+    assert reasons == [None, None, "decoder_died", None, "not_an_image", None]
+    assert isinstance(answers[2].exception(), CorruptDataError)
+
+
+def test_what_cannot_be_judged_is_heard_of(decoders):
+    def refuse(_prepared):
+        raise CorruptDataError("No.", "Never.", "refused_here")
+
+    answer = decoders.submit(job(picture(50)), time.monotonic() + 60, refuse)
+    assert answer.exception(60).reason == "refused_here"
+
+
+@pytest.mark.parametrize("parts", [[], [b""], [b"a", b"", b"bcd"]])
+def test_packed_parts_come_back(parts):
+    assert unpacked(packed(parts)) == parts
+
+
+@pytest.mark.parametrize(
+    "message",
+    [b"", b"\xff" * 8, packed([b"abc"])[:-1], packed([b"abc"]) + b"d", (1 << 62).to_bytes(8) * 3],
+)
+def test_message_whose_lengths_do_not_add_up_is_refused(message):
+    with pytest.raises(ValueError, match="A message of"):
+        unpacked(message)
+
+
+def test_a_batch_of_answers_wakes_the_loop_once():
+    futures = [under_way() for _ in range(3)]
+
+    async def wait():
+        loop = asyncio.get_running_loop()
+        woken = []
+        wake = loop.call_soon_threadsafe
+        loop.call_soon_threadsafe = lambda *given: (woken.append(1), wake(*given))
+        waiting = asyncio.gather(*(result(one) for one in futures), return_exceptions=True)
+        await asyncio.sleep(0)
+
+        def answer():
+            with together():
+                futures[0].set_result("first")
+                futures[1].set_exception(ZeroDivisionError())
+                futures[2].set_result("third")
+
+        await loop.run_in_executor(None, answer)
+        return await waiting, len(woken)
+
+    (first, second, third), woken = asyncio.run(wait())
+    assert (first, third) == ("first", "third")
+    assert isinstance(second, ZeroDivisionError)
+    assert woken == 2  # one for the answers, one for the thread that gave them
+
+
+def test_who_waits_cannot_cancel_what_will_be_answered():
+    future = under_way()
+    assert not future.cancel()
+    future.set_result(1)
+    assert future.result() == 1
