@@ -196,6 +196,17 @@ def test_sql_prints_a_table_csv_or_json(call, farm):
     assert "share" in call("sql", farm, query)[1]
 
 
+def test_brackets_in_names_are_printed_and_mean_nothing(call, tmp_path):
+    folder = tmp_path / "barn"
+    Workspace.create(folder, 'name = "[red]barn[/bold] :cow:"\n')
+    status, out, _ = call("sql", folder, "select '[/red] scale = [low, high] :cow:' as what")
+    assert status == 0
+    assert "[/red] scale = [low, high] :cow:" in out
+    status, out, _ = call("status", folder)
+    assert status == 0
+    assert "[red]barn[/bold] :cow:" in out
+
+
 def test_sql_refuses_to_write(call, farm):
     status, _, err = call("sql", farm, "DELETE FROM frames")
     assert status == 1

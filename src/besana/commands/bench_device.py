@@ -68,7 +68,7 @@ def run(farm: Path, config: Config) -> dict[str, float]:
     table = Table("figure", "value", title=f"{config.folder}, {config.precision}")
     for name, value in figures.items():
         table.add_row(name, f"{value:,.4g}" if value < 1e5 else f"{value:,.0f}")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
     return figures
 
 

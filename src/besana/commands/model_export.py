@@ -101,7 +101,7 @@ def _show(certificate: Certificate) -> None:
     )
     for name, export in certificate.exports.items():
         table.add_row(name, *_cells(export))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _cells(export: Any) -> tuple[str, ...]:

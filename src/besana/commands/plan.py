@@ -253,7 +253,7 @@ def show(report: Report) -> None:
     from besana.web.language import text
     from besana.web.values import value_text
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     for section in report.sections:
         if isinstance(section, Text):
             console.print(f"{section.title}: {section.text}", markup=False)

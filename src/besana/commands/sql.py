@@ -51,7 +51,7 @@ def _table(columns: Sequence[str], rows: Rows) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 def _csv(columns: Sequence[str], rows: Rows) -> None:

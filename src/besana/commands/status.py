@@ -54,7 +54,7 @@ def run(workspace: Workspace, config: Config) -> list[StageStatus]:
     for item in stages:
         due = "" if item.due is None else f"{item.due:,}"
         table.add_row(item.stage, item.done, due, item.last_run_at)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     console.print(table)
     console.print(f"Free on disk: {free_bytes(workspace.path) / 1e9:,.1f} GB")
     return stages
