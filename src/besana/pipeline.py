@@ -13,6 +13,7 @@ from besana.costs.settings import CostSettings
 from besana.engines import Engine
 from besana.errors import ConfigError
 from besana.learning.ranks import attends
+from besana.progress import progress_noted
 from besana.stages import STAGES
 from besana.workspace import EngineSettings, Report, Workspace
 
@@ -101,7 +102,7 @@ def run_stage(
     if name == "train" and attends():
         stage(name).attend(config)
         raise SystemExit(0)
-    with billing(workspace, name, config) as bill:
+    with billing(workspace, name, config) as bill, progress_noted(workspace.temporary, name):
         report: Report = stage(name).run(workspace, config, engine or workspace.open_engine())
         bill.counts_in = report.counts_in
     return report

@@ -18,7 +18,7 @@ from besana.labels.next_to_label import (
 )
 from besana.labels.proposals import expected_gain, fit, likely_errors
 from besana.labels.rates import wilson
-from besana.labels.team import agreement_intervals
+from besana.labels.team import agreement_intervals, kappa_interval
 
 CLASSES = ("lying", "standing", "empty")
 
@@ -161,8 +161,12 @@ def test_intervals_of_agreement_hold_the_coefficients() -> None:
     found = {each["name"]: each for each in agreement_intervals(units)}
     assert found["alpha"]["value"] == pytest.approx(agreement.krippendorff_alpha())
     assert found["fleiss"]["value"] == pytest.approx(agreement.fleiss_kappa())
+    (pair,) = agreement.cohen_kappas()
+    found["cohen"] = kappa_interval([*units, ("pen/0", {"ana": "cow"})], "ana", "eva")
+    assert found["cohen"]["value"] == pytest.approx(pair.kappa)
     for each in found.values():
         assert each["low"] < each["value"] < each["high"]
+    assert kappa_interval(units, "ana", "leo")["value"] is None
 
 
 def test_wilson_interval_holds_the_share_as_often_as_it_says() -> None:

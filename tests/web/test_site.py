@@ -300,3 +300,14 @@ def test_the_decoder_has_no_network_and_cannot_write(tmp_path: Path) -> None:
             )
             if os.geteuid() == 0:
                 assert os.readlink(f"/proc/{child.pid}/ns/net") != own
+
+
+def test_status_tells_what_runs(site: Site, clients: dict[str, Client]) -> None:
+    from besana.progress import progress_noted, track
+
+    assert "Running now" not in clients["viewer"].get("/").body.decode()
+    with progress_noted(site.desk.workspace.temporary, "clean"), track("clean", 1234):
+        page = clients["viewer"].get("/").body.decode()
+    assert "Running now" in page
+    assert "En marcha" in page
+    assert "1,234" in page

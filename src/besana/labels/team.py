@@ -48,6 +48,30 @@ def agreement_intervals(units: Sequence[tuple[str, Words]]) -> list[dict[str, An
     return found
 
 
+def kappa_interval(
+    units: Sequence[tuple[str, Words]], first: str, second: str
+) -> dict[str, float | None]:
+    """Give Cohen's kappa of two people (Cohen 1960) with an interval, drawing whole blocks.
+
+    Args:
+        units: As for `agreement_intervals`; samples that one of the two left out do not count.
+        first: One of them.
+        second: The other.
+    """
+    shared = [
+        (block, words[first], words[second])
+        for block, words in units
+        if first in words and second in words
+    ]
+    classes = sorted({word for _, *both in shared for word in both})
+    place = {name: index for index, name in enumerate(classes)}
+    blocks = {name: index for index, name in enumerate(sorted({block for block, _, _ in shared}))}
+    sums = np.zeros((len(blocks), len(classes) ** 2))
+    for block, one, other in shared:
+        sums[blocks[block], place[one] * len(classes) + place[other]] += 1
+    return _interval(sums, _cohen) if shared else {"value": None, "low": None, "high": None}
+
+
 def _interval(sums: Floats, statistic: Callable[[Floats], Floats]) -> dict[str, float | None]:
     if len(sums) < 2:
         value = float(statistic(sums.sum(axis=0))[0])
@@ -71,6 +95,16 @@ def _fleiss(sums: Floats) -> Floats:
         shares = counts / counts.sum(axis=-1, keepdims=True)
         chance = (shares**2).sum(axis=-1)
         observed = sums[..., 1] / sums[..., 0]
+        return np.asarray((observed - chance) / (1 - chance))[..., None]
+
+
+def _cohen(sums: Floats) -> Floats:
+    classes = round(sums.shape[-1] ** 0.5)
+    joint = sums.reshape(*sums.shape[:-1], classes, classes)
+    with np.errstate(all="ignore"):
+        joint = joint / joint.sum(axis=(-2, -1), keepdims=True)
+        observed = np.trace(joint, axis1=-2, axis2=-1)
+        chance = (joint.sum(axis=-1) * joint.sum(axis=-2)).sum(axis=-1)
         return np.asarray((observed - chance) / (1 - chance))[..., None]
 
 

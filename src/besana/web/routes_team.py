@@ -15,10 +15,10 @@ from starlette.requests import Request
 from besana import catalog as tables
 from besana.catalog_web import skips
 from besana.config import Settings
-from besana.labels.agreement import Agreement
+from besana.labels.agreement import Agreement, PairAgreement
 from besana.labels.current import last_classes
 from besana.labels.proposals import expected_gain
-from besana.labels.team import agreement_intervals, confusion
+from besana.labels.team import Words, agreement_intervals, confusion, kappa_interval
 from besana.web.deck import ORDERS
 from besana.web.desk import Desk
 from besana.web.gate import Access, RefusedError
@@ -122,6 +122,7 @@ class TeamRoutes:
                     "samples": pair.samples,
                     "observed": pair.observed,
                     "kappa": pair.kappa,
+                    **_ends(units, pair),
                 }
                 for pair in agreement.cohen_kappas()
             ],
@@ -174,6 +175,12 @@ class TeamRoutes:
             raise RefusedError(422, "wrong_input", f"An order is one of {', '.join(ORDERS)}.")
         self._desk.people.choose(caller_of(request).name, "order", choice.order)
         return {"order": choice.order}
+
+
+def _ends(units: Sequence[tuple[str, Words]], pair: PairAgreement) -> dict[str, float | None]:
+    """Give the interval of a pair's kappa."""
+    found = kappa_interval(units, pair.first, pair.second)
+    return {end: found[end] for end in ("low", "high")}
 
 
 def events_of(desk: Desk, samples: Iterable[Sample]) -> dict[Sample, list[Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from besana import catalog as tables
 from besana.catalog import Catalog
+from besana.progress import running
 from besana.storage import free_bytes
 from besana.watching.retraining import last_steps
 from besana.watching.state import watched_cameras
@@ -42,6 +43,7 @@ def status_facts(desk: Desk) -> dict[str, Any]:
     total, issues = sum(labels.values()), catalog.counted(tables.issues)
     return {
         "way": read_way(workspace.reports),
+        "running": running(workspace.temporary),
         "cameras": watched_cameras(catalog),
         "retraining": _retraining(catalog),
         "due": _due(desk, sum(frames.values()), sum(quality.values()), sum(samples.values())),

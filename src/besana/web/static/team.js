@@ -15,6 +15,7 @@ const COEFFICIENTS = {
   observed: "Share of the same words",
 };
 const rounded = (value) => (value == null ? "–" : number(value, 2));
+const ends = ({ low, high }) => (low == null || high == null ? "–" : `${rounded(low)} – ${rounded(high)}`);
 const percent = (value) => number(100 * value, 1);
 
 async function load() {
@@ -22,8 +23,8 @@ async function load() {
   showLearning(learning);
   $("units").replaceChildren(say("{} pictures were labelled by several people.", number(team.units)));
   $("agreement").replaceChildren(
-    ...team.coefficients.map((each) => make("tr", {}, make("th", { scope: "row" }, say(COEFFICIENTS[each.name])), make("td", { class: "number" }, rounded(each.value)), make("td", { class: "number" }, each.low == null ? "–" : `${rounded(each.low)} – ${rounded(each.high)}`), make("td", { class: "number" }, number(team.units)))),
-    ...team.pairs.map((pair) => make("tr", {}, make("th", { scope: "row" }, say("Cohen's kappa of {} and {}", pair.first, pair.second)), make("td", { class: "number" }, rounded(pair.kappa)), make("td", { class: "number" }, "–"), make("td", { class: "number" }, number(pair.samples)))),
+    ...team.coefficients.map((each) => make("tr", {}, make("th", { scope: "row" }, say(COEFFICIENTS[each.name])), make("td", { class: "number" }, rounded(each.value)), make("td", { class: "number" }, ends(each)), make("td", { class: "number" }, number(team.units)))),
+    ...team.pairs.map((pair) => make("tr", {}, make("th", { scope: "row" }, say("Cohen's kappa of {} and {}", pair.first, pair.second)), make("td", { class: "number" }, rounded(pair.kappa)), make("td", { class: "number" }, ends(pair)), make("td", { class: "number" }, number(pair.samples)))),
   );
   $("paces").replaceChildren(
     ...team.paces.map((each) => make("tr", {}, make("th", { scope: "row" }, each.name), make("td", { class: "number" }, number(each.labels)), make("td", { class: "number" }, each.an_hour ? number(each.an_hour) : "–"), make("td", { class: "short" }, when(each.last)))),
