@@ -111,6 +111,11 @@ def test_heavy_places_may_lie_elsewhere(tmp_path):
     assert relative.frames.url == str(tmp_path / "c/disk/frames")
 
 
+def test_an_address_with_one_slash_is_no_folder(tmp_path):
+    with pytest.raises(ConfigError, match="'s3:/bucket/farms': an address has two slashes"):
+        Workspace.create(tmp_path / "farm", "store = 's3:/bucket/farms'\n")
+
+
 def test_the_catalog_opens_at_first_use(tmp_path):
     workspace = make(tmp_path)
     assert not (workspace.path / "catalog.db").exists()

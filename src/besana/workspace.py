@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from besana.catalog import Catalog
 from besana.config import Settings, parse, read_toml
@@ -36,6 +37,13 @@ class WorkspaceSettings(Settings):
         default="",
         description="Folder or bucket (s3://bucket/prefix) for the heavy folders; empty: here.",
     )
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_folder_or_an_address(cls, value: str) -> str:
+        if re.match("[A-Za-z0-9]{2,}:", value) and "://" not in value:
+            raise ValueError("an address has two slashes, as in s3://bucket/prefix")
+        return value
 
 
 class EngineSettings(Settings):

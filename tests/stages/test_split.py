@@ -295,8 +295,9 @@ def test_split_from_a_day_on_as_toml_writes_it(farm: Farm) -> None:
     assert sum(dataset.counts["test"].values()) == 3 * 24 * 2
     with pytest.raises(ConfigError, match="nothing to test on"):
         run(farm, test_from="2025-01-01")
-    with pytest.raises(ConfigError, match="test_from"):
-        parse(split.Config, {"test_from": "tomorrow"}, where="[split]")
+    for no_day in ("tomorrow", dt.datetime(2024, 3, 8, tzinfo=dt.UTC)):
+        with pytest.raises(ConfigError, match="test_from"):
+            parse(split.Config, {"test_from": no_day}, where="[split]")
 
 
 def test_split_keeps_duplicates_of_any_generation_together(farm: Farm) -> None:

@@ -125,9 +125,9 @@ class Config(Settings):
     def _is_a_day(cls, value: object) -> str:
         if value == "":
             return ""
-        return (
-            value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value))
-        ).isoformat()
+        if isinstance(value, dt.datetime):
+            raise ValueError("a day, without a time: 2024-03-08")
+        return dt.date.fromisoformat(str(value)).isoformat()
 
     @field_validator("split_pattern", "group_pattern")
     @classmethod
