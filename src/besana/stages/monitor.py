@@ -24,7 +24,7 @@ from besana.workspace import Report, Text, Workspace
 if TYPE_CHECKING:
     from besana.registry import Version
     from besana.shards.datasets import Dataset
-    from besana.watching.due import Look
+    from besana.watching.due import Camera, Look
     from besana.watching.learnt import Learnt
     from besana.watching.look import Finding
     from besana.watching.reference import Reference
@@ -142,15 +142,17 @@ def _watch(workspace: Workspace, config: Config, version: Version, report: Repor
     manifest = _dataset(workspace, version).manifest()
     pace = Pace(config.window_hours, config.every_hours, config.remind_days)
     cameras = list(plan_looks(workspace, version.model, version.number, manifest, pace))
-    due = {camera.name: camera.looks for camera in cameras if camera.looks}
-    report.fact("looks", sum(map(len, due.values())))
+    due = [camera for camera in cameras if camera.looks]
+    looks = sum(len(camera.looks) for camera in due)
+    report.fact("looks", looks)
+    report.fact("silent_cameras", sum(camera.due_at is not None for camera in cameras))
     if due:
         learnt = _learn(workspace, config, version)
-        with track("monitor", sum(map(len, due.values()))) as advance:
-            for camera, looks in due.items():
-                _watch_camera(workspace, config, learnt, camera, looks, report)
-                advance(len(looks))
-        _count_nameless(workspace, due.values(), report)
+        with track("monitor", looks) as advance:
+            for camera in due:
+                _watch_camera(workspace, config, learnt, camera, report)
+                advance(len(camera.looks))
+        _count_nameless(workspace, [camera.looks for camera in due], report)
     if waiting := [camera for camera in cameras if not camera.looks]:
         report.add(waiting_section(waiting))
 
@@ -201,14 +203,15 @@ def _watch_camera(
     workspace: Workspace,
     config: Config,
     learnt: Learnt,
-    camera: str,
-    looks: Sequence[Look],
+    planned: Camera,
     report: Report,
 ) -> None:
+    from besana.watching.look import missed
     from besana.watching.reference import reference_of, seen_since
     from besana.watching.rows import count_samples
     from besana.watching.state import store_look
 
+    camera, looks = planned.name, planned.looks
     start_at, end_at = looks[0].start_at, looks[-1].end_at
     seen, read = seen_since(workspace, learnt, camera, start_at, end_at)
     there = count_samples(workspace.catalog, camera, start_at, end_at)
@@ -219,6 +222,8 @@ def _watch_camera(
     ruler = learnt.ruler(camera)
     for one in looks:
         findings = _findings(reference, seen.between(one.start_hour, one.end_hour), ruler, config)
+        if planned.misses(one):
+            findings = missed(findings)
         window = (one.start_at, one.end_at)
         store_look(workspace.catalog, learnt.model, learnt.version, camera, window, findings)
 

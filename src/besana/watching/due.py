@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.watching.learnt import is_of
+from besana.watching.rhythm import overdue
 from besana.watching.rows import last_frame_at
 from besana.watching.served import served_cameras
 from besana.watching.state import last_look_at
@@ -42,12 +43,18 @@ class Camera:
         looks: Those that can be taken now, in order.
         last_at: Its last frame; None when its frames have no times.
         next_at: When the look after those ends; None likewise.
+        due_at: When its next frame should have come; None while it is not overdue.
     """
 
     name: str
     looks: list[Look]
     last_at: dt.datetime | None
     next_at: dt.datetime | None
+    due_at: dt.datetime | None = None
+
+    def misses(self, look: Look) -> bool:
+        """Tell whether the camera had fallen silent when a look ended."""
+        return self.due_at is not None and look.end_at >= self.due_at
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,19 @@ class Pace:
 
 
 def plan_looks(
-    workspace: Workspace, model: str, version: int, manifest: Manifest, pace: Pace
+    workspace: Workspace,
+    model: str,
+    version: int,
+    manifest: Manifest,
+    pace: Pace,
+    clock: dt.datetime | None = None,
 ) -> Iterator[Camera]:
     """Plan the looks at each camera.
 
     Looks end at full hours of the camera's clock, a window after the last sample of the
     dataset at the earliest. A camera that others have left behind by `every_hours` is looked at
     too, or one that died would never be missed; unless it was silent before the dataset's end.
+    When all are silent the wall clock misses those whose next frame is overdue.
 
     Args:
         workspace: Whose cameras.
@@ -80,7 +93,10 @@ def plan_looks(
         version: Its version.
         manifest: The dataset that it was trained on.
         pace: How often.
+        clock: What time it is; None means now.
     """
+    clock = clock or dt.datetime.now(dt.UTC)
+    late = overdue(workspace.catalog, clock)
     served = served_cameras(workspace.catalog)
     names = sorted({*workspace.catalog.counted(tables.frames), *served})
     last = {name: _last_at(workspace, name, served) for name in names}
@@ -93,9 +109,12 @@ def plan_looks(
         now = own + dt.timedelta(seconds=workspace.camera(name).frame_interval_s)
         if own > _dataset_until(manifest) - dt.timedelta(hours=pace.window_hours):
             others = newest - dt.timedelta(hours=pace.every_hours)
+            if name in late:
+                others = max(others, clock - late[name].lag)
             now = max(now, min(others, own + dt.timedelta(days=pace.silent_days)))
         known = last_look_at(workspace.catalog, model, version, name)
-        yield _planned(workspace, name, pace, now, trained_until, known, own)
+        planned = _planned(workspace, name, pace, now, trained_until, known, own)
+        yield replace(planned, due_at=late[name].due_at) if name in late else planned
 
 
 def _planned(

@@ -353,3 +353,14 @@ def drifting(findings: Sequence[Finding]) -> list[Finding]:
 def _ratio(finding: Finding) -> float:
     told = abs(finding.score) / finding.limit if finding.limit else nan
     return 0.0 if np.isnan(told) else told
+
+
+def missed(findings: Sequence[Finding]) -> list[Finding]:
+    """Say of a camera whose frames are overdue that it is silent, however few hours it has been.
+
+    How many frames its last hours had tells less than that the next one does not come.
+    """
+    counted = [one for one in findings if (one.region, one.signal) == (CAMERA, FRAMES)]
+    others = [one for one in findings if (one.region, one.signal) != (CAMERA, FRAMES)]
+    nothing = Finding(CAMERA, FRAMES, 0, 0.0, 1.0)
+    return [*others, *(replace(one, state="drift") for one in counted or [nothing])]

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from besana.catalog import Catalog
 from besana.catalog_watch import create_tables, drift, has_tables
 from besana.watching.look import ACCURACY, CAMERA, Finding
+from besana.watching.rhythm import overdue
 
 
 def last_look_at(catalog: Catalog, model: str, version: int, camera: str) -> dt.datetime | None:
@@ -172,11 +173,16 @@ def watched_cameras(catalog: Catalog) -> list[Watched]:
 
 
 def watch_status(catalog: Catalog) -> str:
-    """Say in a line how the cameras of the last watched model are; empty before the first look."""
+    """Say in a line how the cameras of the last watched model are, and which ones are silent.
+
+    Empty before the first look while every frame that is due has come.
+    """
     cameras = watched_cameras(catalog)
-    if not cameras:
-        return ""
-    return f"{cameras[0].model}: {'; '.join(map(_camera_status, cameras))}"
+    silent = overdue(catalog, dt.datetime.now(dt.UTC))
+    said = [f"{name} silent since {one.last_at:%Y-%m-%d %H:%M} UTC" for name, one in silent.items()]
+    said += [_camera_status(one) for one in cameras if one.name not in silent]
+    model = f"{cameras[0].model}: " if cameras else ""
+    return f"{model}{'; '.join(said)}" if said else ""
 
 
 def _camera_status(one: Watched) -> str:
