@@ -1,10 +1,10 @@
-# make demo | test | check | fix | docs | bench | bench-loader. Needs Python 3.11 or later; everything else goes
+# make demo | test | check | fix | docs | pictures | bench | bench-loader. Needs Python 3.11 or later; everything else goes
 # into .venv, from the package index that pip is set up for, at the versions in constraints.txt.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test slow check fix docs bench bench-loader
+.PHONY: demo test slow check fix docs pictures bench bench-loader
 
 # Compiled modules are kept, whatever the machine says: importing torch and mlflow takes a third.
 export PYTHONDONTWRITEBYTECODE :=
@@ -44,6 +44,10 @@ fix: $(VENV)/.ready-to-develop
 docs: $(VENV)/.ready-to-develop
 	$(BIN)/sphinx-build -W --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# The pictures of pages in the docs, made anew from a simulated barn by the tests that hold them.
+pictures: $(VENV)/.ready-to-develop
+	BESANA_PICTURES=docs/images $(PYTEST) -m slow tests/web/test_page_pictures.py
 
 # make bench SCRIPT="catalog.py --frames 1000000"; without SCRIPT, what there is.
 bench: $(VENV)/.ready-to-develop

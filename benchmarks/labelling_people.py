@@ -141,7 +141,8 @@ class Annotator:
             return
         for act, result in zip(sent, answer["results"], strict=True):
             if not result.keys() & {"saved", "undone"}:
-                raise RuntimeError(f"{act}: {result}")
+                self.failed[f"save: {next(iter(result))}"] += 1
+                self.said.pop(act["key"], None)
         self.acts = self.acts[len(sent) :]
 
     async def timed(

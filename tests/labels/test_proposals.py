@@ -138,6 +138,20 @@ def test_a_strip_of_nothing_or_of_one_frame() -> None:
     assert change_points(np.ones((1, 256), np.float32)) == [0]
 
 
+def test_frames_far_apart_in_time_are_not_one_run() -> None:
+    rng = np.random.default_rng(4)
+    states = rng.normal(0, 1, (3, 64))
+    said = [0, 0, 1, 2, 2, 0, 1, 1, 2, 0, 2, 2, 1, 0, 0, 2, 1, 2, 0, 0, 1, 0, 2, 1, 1, 2]
+    looks = states[said] + rng.normal(0, 0.05, (len(said), 64))
+    starts = change_points(looks.astype(np.float32))
+    assert starts == [0, *(np.flatnonzero(np.diff(said)) + 1).tolist()]
+
+
+def test_a_strip_on_which_nothing_happens_is_one_run() -> None:
+    looks = np.random.default_rng(6).normal(0, 1, (300, 64)) + np.arange(64)
+    assert change_points(looks.astype(np.float32)) == [0]
+
+
 def test_runs_follow_the_model_where_it_is_sure() -> None:
     proposed = np.array([0] * 6 + [1] + [0] * 3 + [1] * 5 + [2] * 4)
     sure = np.where(proposed == 2, 0.4, 0.95).astype(np.float32)

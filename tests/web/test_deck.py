@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from served_farm import REGIONS, frame_id, make_farm
 
-from besana.web.deck import LABELLED, SKIPPED, Deck
+from besana.web.deck import FRESH, LABELLED, SKIPPED, Deck
 from besana.workspace import Workspace
 
 PEOPLE = ["Ana", "Eva", "Leo"]
@@ -73,6 +73,24 @@ def test_second_votes_asked_for_survive_another_order(deck: Deck) -> None:
     order = np.roll(deck.order, 7)
     deck.set_order(order, deck.dealt(PEOPLE, order))
     assert number in [*deck.next("Eva", 1, "tab"), *deck.next("Leo", 1, "tab")]
+
+
+def test_a_picture_that_came_back_twice_comes_up_once(deck: Deck) -> None:
+    number = all_of(deck, "Ana")[3]
+    for state in (LABELLED, FRESH, LABELLED, FRESH):  # sent again after a cut
+        deck.note(deck.sample(number), "Ana", state)
+    found = deck.next("Ana", 20, "tab")
+    assert found[0] == number
+    assert len(set(found)) == len(found)
+
+
+def test_what_somebody_did_counts_at_once(deck: Deck) -> None:
+    numbers = all_of(deck, "Ana")
+    counted = []
+    for number in numbers[:3]:
+        counted.append(deck.progress("Ana")["part_done"])
+        deck.note(deck.sample(number), "Ana", LABELLED)
+    assert counted == [0, 1, 2]
 
 
 def test_what_is_shown_comes_from_the_frame_and_the_record(deck: Deck) -> None:

@@ -83,9 +83,10 @@ def test_undoing_twice_or_before_sending_again_keeps_it_undone(site: Site) -> No
     acted(client, label("key00001", "lying"))
     undo = {"act": "undo", "key": "key00001"}
     assert acted(client, undo, undo) == [{"undone": "key00001", "base": ""}] * 2
-    assert "saved" in acted(client, label("key00001", "lying"))[0]
+    assert acted(client, label("key00001", "lying"))[0].keys() == {"saved"}
     assert said(site) == []
     assert said(site, undone_labels) == ["lying"]
+    assert site.desk.deck.progress("")["labelled"] == 0
 
 
 def test_undoing_brings_the_word_before_back(site: Site) -> None:

@@ -42,6 +42,11 @@ class _Part:
     done: int = 0
     counted_until: float = 0.0
 
+    def give_back(self, number: int) -> None:
+        """Let a picture come up again, once however often it came back."""
+        if number not in self.returned:
+            self.returned.append(number)
+
 
 class Deck:
     """All samples of a workspace, and who has said something about them.
@@ -143,8 +148,10 @@ class Deck:
         self.voters[number] = min(max(int(self.voters[number]) + change, 0), 255)
         self.out[number] = unusable
         if state == FRESH and done[number] != FRESH and annotator in self._parts:
-            self._parts[annotator].returned.append(number)
+            self._parts[annotator].give_back(number)
         done[number] = state
+        if annotator in self._parts:
+            self._parts[annotator].counted_until = 0.0
 
     def ask_again(self, samples: Iterable[Sample]) -> None:
         """Ask for one more vote, where somebody was unsure or disagreement is likely."""
@@ -157,7 +164,7 @@ class Deck:
             if len(self._people) > 1:
                 second = self._people[second_of(int(self.rank[number]), len(self._people))]
                 if second in self._parts:
-                    self._parts[second].returned.append(number)
+                    self._parts[second].give_back(number)
 
     def _by(self, annotator: str) -> NDArray[np.uint8]:
         if annotator not in self._done:

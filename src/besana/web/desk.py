@@ -196,7 +196,8 @@ class Desk:
         outcomes = await asyncio.wrap_future(self.saver.label(annotator, sayings))
         for saying, outcome in zip(sayings, outcomes, strict=True):
             self._said_here += outcome.pop("added", 0)
-            if "saved" in outcome:
+            # What was taken back before it was sent again stays taken back.
+            if "saved" in outcome and not outcome.pop("undone", False):
                 self._note((saying.frame_id, saying.region), annotator, LABELLED)
         return outcomes
 

@@ -195,7 +195,7 @@ def _said_before(connection: sa.Connection, ids: list[str]) -> dict[str, Any] | 
     for table in (tables.labels, undone_labels):
         found = connection.execute(sa.select(table.c.id).where(table.c.id.in_(ids))).first()
         if found:
-            return {"saved": max(ids)}
+            return {"saved": max(ids), "undone": table is undone_labels}
     return None
 
 

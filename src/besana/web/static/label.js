@@ -47,6 +47,8 @@ async function fill() {
     const here = new Set(known.map((sample) => sample.join("/")));
     const fresh = answer.items.filter((item) => !here.has(`${item.frame}/${item.region}`));
     progress = answer.progress ?? null;
+    // The server does not know yet of what is on its way.
+    if (progress) progress.part_done += outbox.waiting;
     finished = fresh.length === 0;
     queue.push(...fresh.map(loaded));
   } catch (error) {
@@ -114,7 +116,7 @@ function showCaption() {
   const item = viewer.shown ?? current;
   $("caption").replaceChildren(
     ...(item ? [make("strong", {}, `${item.camera} · ${item.region}`), ` ${when(item.at)} UTC `] : []),
-    ...(viewer.step ? [make("em", {}, say(viewer.step < 0 ? "{} frames before" : "{} frames after", Math.abs(viewer.step)))] : []),
+    ...(viewer.step ? [make("em", {}, say(viewer.step < 0 ? "Frames before: {}" : "Frames after: {}", number(Math.abs(viewer.step))))] : []),
     ...(current?.why ? [make("span", { class: "proposed" }, say(WHY[current.why]))] : []),
     ...Object.entries(current?.votes ?? {}).map(([who, what]) => make("span", { class: "vote" }, `${who}: ${what}`)),
     ...(current?.proposed ? [make("span", { class: "proposed" }, say("Proposed: {} ({} %)", current.proposed, number(100 * current.certainty)))] : []),
@@ -130,7 +132,7 @@ function showEmpty() {
 function showProgress() {
   if (!progress) return;
   $("progress").replaceChildren(
-    say("{} of your {} pictures · {} of all {} are labelled", number(progress.part_done), number(progress.part), number(progress.labelled), number(progress.samples)),
+    say("{} of your {} pictures · {} of all {} are labelled", number(Math.max(0, progress.part_done)), number(progress.part), number(progress.labelled), number(progress.samples)),
   );
 }
 
