@@ -261,8 +261,8 @@ def _show_reports(reports: Sequence[Report]) -> None:
             + (f", dropped: {dropped}" if dropped else "")
             + f" ({report.seconds:.1f} s, {report.peak_memory_bytes / 1e6:,.0f} MB)"
         )
-        for warning in report.warnings:
-            typer.echo(f"  warning: {warning}")
+        for sentence in (*report.results, *(f"warning: {one}" for one in report.warnings)):
+            typer.echo(f"  {sentence}")
         facts = report.facts
         if "bucket_gets" in facts:
             typer.echo(

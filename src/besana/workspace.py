@@ -289,6 +289,7 @@ class Report:
         facts: Further figures, snake_case with units in suffixes.
         sections: What the page shows below the counts.
         warnings: What people should know before they trust the result.
+        results: What the command line says below the counts; the page has it in detail.
         files: What else the run wrote, by name.
         settings: The settings it ran with.
     """
@@ -302,6 +303,7 @@ class Report:
     facts: dict[str, Scalar] = field(default_factory=dict)
     sections: list[Section] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
     seconds: float = 0.0
     peak_memory_bytes: int = 0
@@ -327,6 +329,10 @@ class Report:
     def add(self, section: Section) -> None:
         """Add something to the page."""
         self.sections.append(section)
+
+    def result(self, sentence: str) -> None:
+        """Say on the command line what came out."""
+        self.results.append(sentence)
 
     def warn(self, sentence: str) -> None:
         """Say something on top of the page and on the command line."""

@@ -97,6 +97,8 @@ def test_evaluate_figures_are_those_of_its_rows(done: Done) -> None:
     assert accuracy["value"] == pytest.approx(right.mean(), abs=1e-6)
     assert accuracy["low"] < accuracy["value"] < accuracy["high"]
     assert done.report.facts["accuracy_share"] == accuracy["value"]
+    shown = f"accuracy {accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+    assert done.report.results == [f"{shown} on the test split"]
     assert np.sum(done.figures["confusion"]) == 64
     assert np.trace(done.figures["confusion"]) == right.sum()
     for row in done.rows:

@@ -59,6 +59,7 @@ def test_first_model_becomes_champion_with_its_files(workspace, name):
     trained = _train(workspace)
 
     report = run(workspace, Config(name=name))
+    assert report.results == [f"{name}/1 is champion: There was no champion."]
 
     version = open_registry(workspace).champion(name)
     folder = workspace.models.below(f"{name}/1")

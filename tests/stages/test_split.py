@@ -436,6 +436,7 @@ def test_split_by_a_column_and_by_the_file_name(farm: Farm) -> None:
     assert by_column.dropped == {"no_split_said": 2, "unlabelled": 50}
     sizes = [sum(row["split"] == name for row in rows) for name in ("train", "validation", "test")]
     assert sizes == [30, 8, 10]
+    assert by_column.results == ["dataset default/1 by column: train 30, validation 8, test 10"]
     assert rows == rows_by_name
     assert not by_name.facts["new_version"]
     with pytest.raises(ConfigError, match="'origin'"):

@@ -349,9 +349,17 @@ def _describe(report: Report, figures: Mapping[str, Any]) -> None:
     accuracy: Figure = figures["metrics"]["accuracy"]
     report.fact("accuracy_low_share", accuracy["low"])
     report.fact("accuracy_high_share", accuracy["high"])
+    report.result(_in_words(figures))
     report.sections.extend(evaluation_sections(figures))
     if figures["folds"]:
         report.add(fold_table(figures["folds"]))
+
+
+def _in_words(figures: Mapping[str, Any]) -> str:
+    accuracy: Figure = figures["metrics"]["accuracy"]
+    low, high = accuracy["low"], accuracy["high"]
+    interval = "" if low is None or high is None else f" ({low:.1%} to {high:.1%})"
+    return f"accuracy {accuracy['value']:.1%}{interval} on the {figures['split']} split"
 
 
 def _show(

@@ -226,6 +226,8 @@ def _describe(report: Report, version: Version, evaluation: dict[str, Any]) -> N
     report.fact("run", version.run)
     report.fact("dataset", version.tags["dataset"])
     report.add(Text("Why", verdict["reason"]))
+    alias = ", ".join(version.aliases) or "without an alias"
+    report.result(f"{version.model}/{version.number} is {alias}: {verdict['reason']}")
     if verdict["samples"]:
         columns = ("champion", "challenger", "difference", "low", "high", "samples", "groups")
         row = [

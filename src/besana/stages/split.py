@@ -340,6 +340,8 @@ def _tested_days(config: Config, days: NDArray[np.int32]) -> NDArray[np.bool_]:
 
 
 def _describe(report: Report, dataset: Dataset, dealt: Dealt, lights: Lights, leaks: Leaks) -> None:
+    sizes = ", ".join(f"{name} {dealt.span(number)[0]:,}" for number, name in enumerate(SPLITS))
+    report.result(f"dataset {dataset.place} by {dataset.settings['method']}: {sizes}")
     for warning in lights.warnings():
         report.warn(warning)
     report.fact("method", str(dataset.settings["method"]))

@@ -277,6 +277,9 @@ def _describe(report: Report, training: Run) -> None:
     report.fact("train_s", record["seconds"])
     for name, value in record["metrics"].items():
         report.fact(name, value)
+    for way, prefix in _MEASURED.items():
+        if f"{prefix}_accuracy" in record["metrics"]:
+            report.result(f"accuracy {record['metrics'][f'{prefix}_accuracy']:.1%} {way}")
     _add_promise(report, record["metrics"])
     if record.get("folds"):
         report.add(fold_table(record["folds"]))
@@ -311,6 +314,7 @@ def _add_promise(report: Report, metrics: dict[str, float]) -> None:
 
 
 _SCORES = ("accuracy", "balanced_accuracy", "loss")
+_MEASURED = {"in folds of whole groups": "grouped_folds", "on the validation split": "validation"}
 
 
 def _add_plots(report: Report, record: dict[str, Any]) -> None:
