@@ -292,6 +292,7 @@ def test_team_tells_agreement_pace_and_what_labelling_buys(browser: Browser, tau
         words = page.inner_text("main")
         assert "Cohen's kappa of Luis and Marta" in words
         assert "The next half hour of labelling" in words
+        assert page.locator("#curve circle").count() == 4, "three parts of the labels, and the hope"
         page.get_by_label("Pictures come up by").select_option("uncertainty")
         page.get_by_text("Saved.").wait_for()
         assert taught.desk.order == "uncertainty"

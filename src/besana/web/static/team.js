@@ -1,5 +1,6 @@
 // The team: agreement with intervals, pace, what each confuses, and what labelling still buys.
 import { ask, askUntil, make, notice, number, onLanguage, say, sayNow, when } from "/static/web.js";
+import { drawCurve } from "/static/curve.js";
 
 const $ = (id) => document.getElementById(id);
 const ORDERS = {
@@ -47,7 +48,8 @@ function matrix(name, rows) {
   );
 }
 
-function showLearning({ labels, order, orders, has_embeddings, curve, first, more, expected }) {
+function showLearning(found) {
+  const { labels, order, orders, has_embeddings, curve, first, more, expected } = found;
   const lines = [];
   if (!has_embeddings) lines.push(say("There are no embeddings, so nothing is proposed. Run: besana embed"));
   else if (!curve.length) lines.push(say("It learns from {} labels on; there are {}.", number(first), number(labels)));
@@ -57,6 +59,7 @@ function showLearning({ labels, order, orders, has_embeddings, curve, first, mor
     if (expected) lines.push(" ", say("The next half hour of labelling, about {} labels, is likely to make that {} % ({} to {} %).", number(more), percent(expected[0]), percent(expected[1]), percent(expected[2])));
   }
   $("learning").replaceChildren(...lines);
+  $("curve").replaceChildren(...(curve.length ? [drawCurve(found)] : []));
   $("order").replaceChildren(...orders.map((name) => make("option", { value: name, selected: name === order }, sayNow(ORDERS[name]))));
 }
 

@@ -3,7 +3,7 @@ import { make, number, say } from "/static/web.js";
 
 const HEIGHT = 150;
 const LEFT = 56;
-const svg = (name, attributes = {}, ...children) => {
+export const svg = (name, attributes = {}, ...children) => {
   const element = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
   element.append(...children);
@@ -50,7 +50,7 @@ export function draw({ timeline, series }, room, label, choose) {
   return picture;
 }
 
-const words = (x, y, text, anchor) => svg("text", { x, y, class: "plot-quiet", "text-anchor": anchor, "font-size": 14 }, text);
+export const words = (x, y, text, anchor) => svg("text", { x, y, class: "plot-quiet", "text-anchor": anchor, "font-size": 14 }, text);
 
 export function table({ timeline, series }, nameOf) {
   const heads = series.map((name) => make("th", { scope: "col", class: "number" }, nameOf(name)));
