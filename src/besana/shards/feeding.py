@@ -15,6 +15,7 @@ from typing_extensions import override
 from besana.shards.augment import Augment
 from besana.shards.fetching import FetchCounts
 from besana.shards.manifest import Manifest, Positions
+from besana.shards.normal import Normal
 from besana.shards.options import LoaderSettings, MemoryPlan
 from besana.shards.passes import Batch, Crew, Pass
 from besana.shards.pictures import Costs, Seen
@@ -139,12 +140,18 @@ class ThreadFeed(Feed):
             Scratch(memory.record_bytes, memory.pixels_bytes) for _ in range(memory.threads)
         )
         shape = (settings.rank_batch_size, *settings.size, self._channels)
+        normal = staging = None
+        if settings.dtype == "float32":
+            normal = Normal(settings.mean, settings.std, settings.size[1], self._channels)
+            staging = Ring(memory.staged, shape, np.uint8)
         return Crew(
             Workers(memory.threads, "besana-decode"),
             scratches,
             deque(scratches),
             Ring(memory.slots, shape, np.dtype(settings.dtype), self._allocate),
             Seen(len(self._manifest)),
+            normal,
+            staging,
         )
 
     @override

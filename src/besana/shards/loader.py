@@ -90,7 +90,7 @@ class Loader:
     Raises:
         ConfigError: If a setting is out of range or does not fit the samples.
         NotFoundError: If there is no such manifest or split.
-        MemoryLimitError: If even two batches do not fit in the memory allowed.
+        MemoryLimitError: If even two batches, for float32 three, do not fit in the memory allowed.
     """
 
     def __init__(
@@ -163,6 +163,7 @@ class Loader:
             channels=self._channels,
             augment=augment,
             local=self._source.local,
+            process=process,
         )
         self._fingerprint = identify(self.manifest, self.positions)
         self._stream = self._source.stream

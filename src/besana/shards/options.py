@@ -17,6 +17,9 @@ from besana.shards.stream import Tail
 
 _MOST_SLOTS = 6
 _FEWEST_SLOTS = 2
+_FLOAT_SLOTS = 2
+"""Batches of float32: one with who asked for it, one that is being made of a staged one."""
+_MOST_STAGED = 2
 _CHUNK = 1 << 14
 READS_AHEAD = 4
 """Segments of a bucket's shards that are read before they are needed."""
@@ -78,6 +81,8 @@ class MemoryPlan(NamedTuple):
 
     Attributes:
         slots: Batches in the ring.
+        staged: Batches that wait to become float32; each counts as large as one, and takes a
+            quarter of it where pictures have 8 bits.
         threads: Threads that decode; fewer than wished when memory is short.
         record_bytes: Buffer for one record, one a thread.
         pixels_bytes: Buffer for one decoded picture, one a thread.
@@ -86,6 +91,7 @@ class MemoryPlan(NamedTuple):
     """
 
     slots: int
+    staged: int
     threads: int
     record_bytes: int
     pixels_bytes: int
@@ -101,11 +107,12 @@ def plan_memory(
     channels: int,
     augment: Augment | None,
     local: bool,
+    process: bool,
 ) -> MemoryPlan:
     """Share out the memory that is allowed.
 
     Raises:
-        MemoryLimitError: If two batches and one thread do not fit.
+        MemoryLimitError: If two batches, for float32 three, and one thread do not fit.
     """
     height, width = settings.size
     item = np.dtype(settings.dtype).itemsize
@@ -116,16 +123,26 @@ def plan_memory(
     thread = record + (4 * pixels + 4 * height * width * channels) * item
     shards = 0 if local else _end_of_shards(manifest, positions)
     for threads in range(settings.threads, 0, -1):
-        for slots in range(_MOST_SLOTS, _FEWEST_SLOTS - 1, -1):
-            ahead = 0 if local else min(_ahead_bytes(settings, slots, record), shards)
-            total = slots * slot + threads * thread + ahead
+        for slots, staged in _shares(settings, process=process):
+            batches = slots + staged
+            ahead = 0 if local else min(_ahead_bytes(settings, batches, record), shards)
+            total = batches * slot + threads * thread + ahead
             if total <= settings.memory_bytes:
-                return MemoryPlan(slots, threads, record, pixels, ahead, total)
+                return MemoryPlan(slots, staged, threads, record, pixels, ahead, total)
     raise MemoryLimitError(
-        f"The loader needs {total} bytes for {slots} batches of {settings.rank_batch_size} and a "
+        f"The loader needs {total} bytes for {batches} batches of {settings.rank_batch_size} and a "
         f"thread, more than the {settings.memory_bytes} bytes allowed.",
         "Take a smaller batch or window_blocks, or raise memory_bytes.",
     )
+
+
+def _shares(settings: LoaderSettings, *, process: bool) -> list[tuple[int, int]]:
+    """List the numbers of batches in the ring and of staged ones, from the most to the fewest."""
+    if settings.dtype != "float32":
+        return [(slots, 0) for slots in range(_MOST_SLOTS, _FEWEST_SLOTS - 1, -1)]
+    # In a process of its own one more is on its way to who asks.
+    shares = [(_FLOAT_SLOTS + 1, _MOST_STAGED)] if process else []
+    return shares + [(_FLOAT_SLOTS, staged) for staged in range(_MOST_STAGED, 0, -1)]
 
 
 def _ahead_bytes(settings: LoaderSettings, slots: int, record: int) -> int:

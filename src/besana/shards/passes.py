@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from besana.errors import CorruptDataError, StorageError
 from besana.images.resize import resize_alone
 from besana.images.segments import Part
 from besana.shards.augment import Augment, Changes, draw_changes
+from besana.shards.canvas import Canvas, Direct, Staged
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.normal import Normal
 from besana.shards.options import LoaderSettings, relative_aspect
@@ -58,6 +60,7 @@ class _Job:
     """A batch on its way."""
 
     batch: Batch
+    canvas: Canvas
     samples: npt.NDArray[np.int64]
     epochs: npt.NDArray[np.int64]
     changes: Changes
@@ -65,6 +68,8 @@ class _Job:
     requested: list[int]
     stop: int
     parts: list[Future[Costs]] = field(default_factory=list)
+    unmade: deque[range] = field(default_factory=deque)
+    is_finished: bool = True
 
 
 class _Stretch(NamedTuple):
@@ -87,6 +92,8 @@ class Crew(NamedTuple):
         idle: Those of the buffers that no thread uses now.
         ring: Batches.
         sound: Samples whose picture was decoded whole, without any complaint.
+        normal: How pixels become float32; None where they stay whole numbers.
+        staging: Batches that wait to become float32.
     """
 
     workers: Workers
@@ -94,6 +101,8 @@ class Crew(NamedTuple):
     idle: deque[Scratch]
     ring: Ring
     sound: Seen
+    normal: Normal | None
+    staging: Ring | None
 
 
 class Pass:
@@ -132,10 +141,8 @@ class Pass:
         self._reader = reader
         self._augment = augment
         self._costs = costs
-        channels, normal = crew.ring.shape[3], None
-        if settings.dtype == "float32":
-            normal = Normal(settings.mean, settings.std, settings.size[1], channels)
-        self._maker = PictureMaker(manifest, settings.size, crew.sound, normal)
+        self._maker = PictureMaker(manifest, settings.size, crew.sound)
+        self._finishing = threading.Lock()
         self._planned = span.start
         self._stretch: _Stretch | None = None
         self._jobs: deque[_Job] = deque()
@@ -153,8 +160,11 @@ class Pass:
         for part in job.parts:
             self._wait(part)
             self._costs.add(part.result())
+        with self._finishing:
+            self._jobs.popleft()
+            if not job.is_finished:
+                self._finish(job, self._crew.ring.lend())
         self.waited_s += time.perf_counter() - started
-        self._jobs.popleft()
         self._reader.release(job.requested)
         self._check_dropped()
         self.consumed = job.stop
@@ -168,32 +178,56 @@ class Pass:
         for job in self._jobs:
             for part in job.parts:
                 part.cancel()
-        self._jobs.clear()
+        with self._finishing:
+            self._jobs.clear()
         self._reader.close()
 
     def _plan_ahead(self) -> None:
         while self._planned < self._span.stop:
-            images = self._crew.ring.lend()
-            if images is None:
+            ring = self._crew.staging or self._crew.ring
+            memory = ring.lend()
+            if memory is None:
                 if self._jobs:
                     return
-                images = self._crew.ring.lend_extra()  # someone keeps all batches: no deadlock
-            self._start(images)
+                memory = ring.lend_extra()  # someone keeps all batches: no deadlock
+            self._start(memory)
 
-    def _start(self, images: npt.NDArray[Any]) -> None:
+    def _start(self, memory: npt.NDArray[Any]) -> None:
         stop = min(self._planned + self._settings.batch_size, self._span.stop)
-        job = self._plan(self._planned, stop, images)
+        job = self._plan(self._planned, stop, memory)
         self._planned = stop
         self._jobs.append(job)
         self._reader.request(job.requested)
         count = len(job.requested)
         step = min(_TASK_PICTURES, max(1, -(-count // self._crew.workers.count)))
-        job.parts = [
-            self._crew.workers.submit(self._fill, job, range(first, min(first + step, count)))
-            for first in range(0, count, step)
-        ]
+        tasks = [range(first, min(first + step, count)) for first in range(0, count, step)]
+        job.unmade.extend(tasks)
+        job.parts = [self._crew.workers.submit(self._fill, job, rows) for rows in tasks]
 
-    def _plan(self, start: int, stop: int, images: npt.NDArray[Any]) -> _Job:
+    def _finish(self, job: _Job, images: npt.NDArray[Any] | None) -> None:
+        """Turn staged pictures into float32; without memory given, in some beyond the ring."""
+        assert isinstance(job.canvas, Staged)
+        assert self._crew.normal is not None
+        images = self._crew.ring.lend_extra() if images is None else images
+        job.canvas.finish(self._crew.normal, images)
+        job.batch = replace(job.batch, images=images)
+        job.is_finished = True
+
+    def _finish_first(self) -> None:
+        """Finish the next batch, in a thread that made pictures, where there is room for it."""
+        if self._crew.staging is None or not self._finishing.acquire(blocking=False):
+            return
+        try:
+            job = self._jobs[0] if self._jobs else None
+            if job is None or job.unmade or job.is_finished:
+                return
+            images = self._crew.ring.lend()
+            if images is not None:
+                self._finish(job, images)
+        finally:
+            self._finishing.release()
+
+    def _plan(self, start: int, stop: int, memory: npt.NDArray[Any]) -> _Job:
         """Lay out this rank's part of the global batch from `start` to `stop`."""
         if self._stretch is None or stop > self._stretch.stop:
             self._stretch = self._lay_out(start)
@@ -205,11 +239,18 @@ class Pass:
         index[: len(tasks)] = self._positions[whole.samples[here]]
         epoch = np.full(len(index), -1, np.int64)
         epoch[: len(tasks)] = whole.epochs[here]
-        batch = Batch(images, self._labels(index), index, index >= 0, epoch)
-        batch.images[len(tasks) :] = 0
+        batch = Batch(memory, self._labels(index), index, index >= 0, epoch)
+        canvas: Canvas = Direct(memory)
+        if self._crew.staging is not None:
+            canvas = Staged(memory)
+        for row in range(len(tasks), len(index)):
+            canvas.blank(row)
         changes = _rows(whole.changes, here)
         requested = [task.position for task in tasks]
-        return _Job(batch, whole.samples[here], whole.epochs[here], changes, tasks, requested, stop)
+        drawn = whole.samples[here], whole.epochs[here], changes
+        return _Job(
+            batch, canvas, *drawn, tasks, requested, stop, is_finished=self._crew.staging is None
+        )
 
     def _lay_out(self, start: int) -> _Stretch:
         """Draw the changes of a few batches from `start` on, and plan their pictures."""
@@ -249,6 +290,8 @@ class Pass:
                 self._fill_row(job, row, scratch, costs, part)
         finally:
             self._crew.idle.append(scratch)
+        job.unmade.pop()
+        self._finish_first()
         return costs
 
     def _fill_row(
@@ -276,13 +319,13 @@ class Pass:
             What was copied; None when the picture is done.
         """
         for attempt in range(_SUBSTITUTES):
-            task, out = job.tasks[row], job.batch.images[row]
+            task = job.tasks[row]
             try:
                 if part is None:
                     record = self._maker.open(task, self._reader, scratch, costs)
                     if ahead and (found := self._maker.part(task, record)) is not None:
                         return found
-                self._maker.make(task, part or record, out, scratch, costs)
+                self._maker.make(task, part or record, job.canvas, row, scratch, costs)
             except CorruptDataError as error:
                 message = self._describe(task.position, error)
                 if self._settings.on_error == "raise":
@@ -296,7 +339,7 @@ class Pass:
                 break
             self._substitute(job, row, attempt)
             part = None
-        job.batch.images[row] = 0
+        job.canvas.blank(row)
         job.batch.labels[row] = False if job.batch.labels.ndim == 2 else -1
         job.batch.valid[row] = False
         return None

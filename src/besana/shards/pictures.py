@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from besana.errors import CorruptDataError
 from besana.images.resize import resize
 from besana.images.segments import Part
 from besana.shards.augment import Changes
+from besana.shards.canvas import Canvas
 from besana.shards.decoding import (
     Box,
     Pixels,
@@ -28,7 +28,7 @@ from besana.shards.decoding import (
 )
 from besana.shards.example import locate_features, parse_example
 from besana.shards.manifest import Manifest, Positions
-from besana.shards.normal import Normal, working_type
+from besana.shards.normal import working_type
 from besana.shards.reading import Reader, Scratch
 from besana.shards.tfrecord import HEADER_BYTES, open_record
 from besana.shards.writer import BANDS, PAYLOAD
@@ -128,20 +128,12 @@ class PictureMaker:
         manifest: Where records lie and how large their images are.
         size: Height and width to make.
         sound: Samples whose picture was decoded whole, without any complaint.
-        normal: How pixels become float32; None where they stay whole numbers.
     """
 
-    def __init__(
-        self,
-        manifest: Manifest,
-        size: tuple[int, int],
-        sound: Seen,
-        normal: Normal | None = None,
-    ) -> None:
+    def __init__(self, manifest: Manifest, size: tuple[int, int], sound: Seen) -> None:
         self._manifest = manifest
         self._size = size
         self._sound = sound
-        self._normal = normal
 
     def plan(self, positions: Positions, changes: Changes) -> list[Task]:
         """Lay out the pictures of some samples, in one thread.
@@ -205,7 +197,8 @@ class PictureMaker:
         self,
         task: Task,
         record: memoryview | Part,
-        out: npt.NDArray[Any],
+        canvas: Canvas,
+        row: int,
         scratch: Scratch,
         costs: Costs,
     ) -> None:
@@ -214,7 +207,8 @@ class PictureMaker:
         Args:
             task: What to make.
             record: Its record's data, or the part of its image.
-            out: (height, width, channels), contiguous, filled.
+            canvas: The batch that it belongs to.
+            row: Its place there.
             scratch: This thread's buffers.
             costs: Where to add what it took.
 
@@ -223,16 +217,17 @@ class PictureMaker:
         """
         started = time.perf_counter()
         scratch.doing = f"decoding '{task.shard}' at byte {task.offset}"
-        self._fill(task, record, out, scratch)
+        self._fill(task, record, canvas, row, scratch)
         scratch.done += 1
         scratch.doing = "idle"
         costs.pictures += 1
         costs.decode_s += time.perf_counter() - started
 
     def _fill(
-        self, task: Task, record: memoryview | Part, out: npt.NDArray[Any], scratch: Scratch
+        self, task: Task, record: memoryview | Part, canvas: Canvas, row: int, scratch: Scratch
     ) -> None:
         further: list[memoryview] = []
+        channels = canvas.shape[2]
         if isinstance(record, Part):
             first = decode_part(record, task.box, scale=task.scale, scratch=scratch.pixels)
         else:
@@ -242,21 +237,18 @@ class PictureMaker:
             first = self._decode(payload, task, box, scale, scratch, sound=sound)
             if not sound:
                 self._sound.add(task.position)
-            further = [] if first.shape[2] == out.shape[2] else _bands(record)
-        dtype = out.dtype if self._normal is None else working_type(first, further)
-        whole = out if self._normal is None else np.empty(out.shape, dtype)
-        channel = _put(convert(first, dtype), task, whole, 0)
+            further = [] if first.shape[2] == channels else _bands(record)
+        out = canvas.open(row, working_type(first, further))
+        channel = _put(convert(first, out.dtype), task, out, 0)
         for band in further:
             pixels = self._decode(band, task, box, scale, scratch)
-            channel += _put(convert(pixels, dtype), task, whole, channel)
-        if channel == 1 and out.shape[2] == 3:
-            whole[:, :, 1:] = whole[:, :, :1]
-        elif channel != out.shape[2]:
-            raise CorruptDataError(f"The record has {channel} channels, not {out.shape[2]}.")
+            channel += _put(convert(pixels, out.dtype), task, out, channel)
+        if channel == 1 and channels == 3:
+            out[:, :, 1:] = out[:, :, :1]
+        elif channel != channels:
+            raise CorruptDataError(f"The record has {channel} channels, not {channels}.")
         if task.colour is not None:
-            change_colour(whole, task.colour)
-        if self._normal is not None:
-            self._normal.apply(whole, out)
+            change_colour(out, task.colour)
 
     def _decode(
         self,

@@ -76,6 +76,7 @@ def report(clock: Clock, feed: Feed, memory: MemoryPlan) -> dict[str, Any]:
         "dropped": len(costs.dropped),
         "threads": memory.threads,
         "slots": memory.slots,
+        "staged": memory.staged,
         "extra_batches": feed.extra_batches,
         "memory_bytes": memory.total_bytes,
         "bound_by": slower if waited_share > _WAITS else "consumer",
