@@ -129,6 +129,11 @@ def test_every_simulated_fault_is_found_and_nothing_else_blocks(
     assert set(blocks.values()) == {True, False}
 
 
+def test_clean_before_collect_says_what_comes_first(tmp_path: Path) -> None:
+    report = clean.run(Workspace.create(tmp_path / "farm"))
+    assert report.warnings == ["There are no frames yet: collect some first."]
+
+
 def test_second_run_changes_nothing(barn: Workspace) -> None:
     cleaned(barn)
     before = content(barn)

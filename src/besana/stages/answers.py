@@ -144,7 +144,9 @@ def _open_source(workspace: Workspace, config: Config) -> tuple[Source, dict[str
     """Open what is added up, with the facts that tell where it comes from."""
     catalog = workspace.catalog
     if not catalog.counted(tables.frames):
-        raise NotReadyError(f"No frames in '{workspace.name}'.", "Run: besana collect FARM")
+        raise NotReadyError(
+            f"No frames in '{workspace.name}'.", f"Run: besana collect {workspace.path} FOLDER"
+        )
     if config.source == "labels":
         return labels_source(catalog), {"source": "labels"}
     model = _model_name(workspace, config)
@@ -168,12 +170,12 @@ def _model_name(workspace: Workspace, config: Config) -> str:
     if config.model in there:
         return config.model
     if config.model:
-        hint = suggestion(config.model, there) or "Run: besana predict FARM"
+        hint = suggestion(config.model, there) or f"Run: besana predict {workspace.path}"
         raise ConfigError(f"Model '{config.model}' has predicted nothing.", hint)
     if not there:
         raise NotReadyError(
             f"No predictions in '{workspace.name}'.",
-            "Run: besana predict FARM, or add up labels: besana answers FARM --source labels",
+            f"Run: besana predict {workspace.path}, or add up labels with --source labels.",
         )
     if len(there) > 1:
         raise ConfigError(f"There are predictions of {', '.join(there)}.", "Set model to one.")

@@ -81,6 +81,8 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     total = workspace.catalog.count(_work())
     allowed_share = config.max_dropped_share if total >= _FEWEST_TO_FAIL else 1.0
     with open_report(workspace, "clean", config, max_dropped_share=allowed_share) as report:
+        if not workspace.catalog.counted(tables.frames):
+            report.warn("There are no frames yet: collect some first.")
         new = _look(workspace, config, engine, report, total)
         if _property(workspace, _JUDGED_STATE) != _state(workspace, config):
             _judge(workspace, config, report, new)
