@@ -66,7 +66,6 @@ class Header:
         height_px: Rows as stored.
         channels: Samples a pixel as stored (palette: 3).
         bits: Bits a sample.
-        is_float: Whether samples are floating point.
         frames: Pictures in the file; besana reads the first.
         exif: Orientation, time and camera.
         flags: `exif_invalid` when metadata was dropped.
@@ -78,7 +77,6 @@ class Header:
     height_px: int
     channels: int
     bits: int
-    is_float: bool = False
     frames: int = 1
     exif: Exif = _NO_EXIF
     is_cut_short: bool = False
@@ -273,7 +271,6 @@ def _probe_tiff(data: bytes, limits: Limits) -> Header:
         height_px=main.number(257, 0),
         channels=3 if main.number(262, 1) == 3 else main.number(277, 1),
         bits=bits,
-        is_float=main.number(339, 1) == 3,
         exif=exif_of(reader, main),
         is_cut_short=any(
             start + length > len(data)

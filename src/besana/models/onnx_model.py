@@ -30,7 +30,6 @@ INPUT, OUTPUTS = "images", ("probability", "scores", "embedding")
 METADATA = "besana"
 
 Precision = Literal["fp32", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 # How far a device may be from where the export was made: largest gap of a probability, and of a
 # score in deviations. Whole numbers round differently on processors without the same instructions.
