@@ -18,7 +18,7 @@ from besana.costs.bills import observations, read_tariff
 from besana.costs.history import history_table
 from besana.costs.holdings import Holdings, label_pace, read_holdings
 from besana.costs.loose import compare
-from besana.costs.plan import Case, Offer, Planner
+from besana.costs.plan import STRATEGIES, Case, Offer, Planner
 from besana.costs.prices import PriceBook
 from besana.costs.ranges import Range
 from besana.costs.stages import TRAIN_SHARE, Expected
@@ -32,6 +32,7 @@ EXAMPLE = "besana plan farm --to train"
 _OLD_DAYS = 365
 _LABELS = 2000
 _EPOCHS = 10
+_HOUR = Range.exactly(1.0)
 
 
 class Config(Settings):
@@ -130,6 +131,8 @@ def _describe(report: Report, workspace: Workspace, planner: Planner, case: Case
     report.add(_labelling_table(case, here, book.currency))
     offers = [planner.offer(replace(case, machine=name)) for name in book.machines]
     report.add(_offers_table(offers, book.currency))
+    if "train" in case.stages:
+        report.add(_learning_table(planner, case))
     report.add(_cheaper_table(planner, _paid(planner, case), book))
     epochs = _epochs(case)
     rows: list[Any] = [
@@ -216,6 +219,19 @@ def _offers_table(offers: list[Offer], currency: str) -> Table:
         " A cloud machine works beside a bucket of its cloud."
     )
     return Table("What it costs where", columns, rows, note)
+
+
+def _learning_table(planner: Planner, case: Case) -> Table:
+    rows = [
+        (machine.title, _cell(machine.price(_HOUR, planner.book.energy)), *map(_cell, hours))
+        for machine, hours in planner.learning_hours(case)
+    ]
+    columns = ("machine", "price_an_hour", "embed", *STRATEGIES)
+    note = (
+        "Hours, from and to. Embedding: a vector for every sample; training: on the labelled ones."
+        " A probe embeds those that have no vector yet."
+    )
+    return Table("Embedding and training on each machine", columns, rows, note)
 
 
 def _cheaper_table(planner: Planner, case: Case, book: PriceBook) -> Table:

@@ -11,11 +11,12 @@ from besana.costs.paces import Observation, cores
 from besana.costs.prices import Machine, PriceBook
 from besana.costs.ranges import NONE, Range, total
 from besana.costs.settings import CostSettings, cloud_of
-from besana.costs.stages import Expected, Training, expect, gflop_of
+from besana.costs.stages import Expected, Training, expect, expect_embedding, gflop_of
 from besana.traffic import Traffic
 
-_LEARNING = ("train", "evaluate", "predict")
+_LEARNING = ("embed", "train", "evaluate", "predict")
 _FORWARD_ONLY = 3.0
+STRATEGIES = ("probe", "finetune", "scratch")
 _OTHER_CORES = Range(0.6, 1.0, 1.6)
 _SPOT_REPEATS = Range(1.0, 1.05, 1.3)
 
@@ -131,6 +132,32 @@ class Planner:
             label_hours=label_hours,
             labelling=label_hours * self.settings.label_hour,
         )
+
+    def learning_hours(self, case: Case) -> list[tuple[Machine, list[Range]]]:
+        """Estimate embedding all samples, and each way of training, on each machine.
+
+        Returns:
+            Machines with hours for the embedding, a probe, finetuning and training from scratch.
+            The case's own way is taken with its settings, the others with their defaults.
+        """
+        chosen = case.configs["train"]
+        ways = [
+            chosen if name == chosen.strategy else type(chosen)(strategy=name)
+            for name in STRATEGIES
+        ]
+        rows = []
+        for machine in self.book.machines.values():
+            embedding = expect_embedding(case.holdings, ways[0], self.observations)
+            hours = [self._hours(machine, embedding, case, ways[0])]
+            for way in ways:
+                expected = expect("train", case.holdings, way, self.observations, bucket=False)
+                hours.append(self._hours(machine, expected, case, way))
+            rows.append((machine, hours))
+        return rows
+
+    def _hours(self, machine: Machine, expected: Expected, case: Case, way: Any) -> Range:
+        seconds = self._seconds(machine, expected, replace(case, configs={"train": way}))
+        return seconds * (1 / 3600)
 
     def _cloud(self, case: Case) -> str:
         """Name the cloud that keeps the bytes: the machine's own, or the store's."""

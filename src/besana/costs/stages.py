@@ -35,6 +35,8 @@ class Training(Protocol):
     """The settings of a training that its cost depends on."""
 
     strategy: str
+    parallel: str
+    trainers: int
 
     @property
     def backbone_name(self) -> str:
@@ -121,8 +123,25 @@ def speed_key(stage: str, config: Any) -> str:
         return f"{config.size_px} px"
     if stage == "train":
         training = cast(Training, config)
-        return f"{training.strategy} {training.backbone_name} {training.input_px or 'own'} px"
+        together = "" if training.parallel == "single" else f" {training.parallel} "
+        together += str(training.trainers) if together else ""
+        size = f"{training.input_px or 'own'} px"
+        return f"{training.strategy} {training.backbone_name} {size}{together}"
     return ""
+
+
+def expect_embedding(
+    holdings: Holdings, probe: Any, observations: Sequence[Observation]
+) -> Expected:
+    """Estimate a vector for every sample: what a probe does to each, once.
+
+    Args:
+        holdings: What the farm holds.
+        probe: Settings of a training of a probe, which name the network.
+        observations: Earlier runs on this machine.
+    """
+    pace = pace_of("train", key := speed_key("train", probe), observations)
+    return Expected("embed", key, holdings.samples, pace, Requests())
 
 
 def observed_items(stage: str, counts_in: int, config: Any) -> int:
