@@ -216,7 +216,7 @@ def _probe_png(data: bytes, limits: Limits) -> Header:
         seen_end = kind == b"IEND"
         position += 12 + length
     is_cut_short = position > len(data) or not seen_end
-    return Header("png", width, height, header.channels, bits, False, frames, exif, is_cut_short)
+    return Header("png", width, height, header.channels, bits, frames, exif, is_cut_short)
 
 
 def _refuse_inflating(kind: bytes, body: bytes) -> None:
@@ -257,7 +257,7 @@ def _probe_webp(data: bytes, limits: Limits) -> Header:
     if size == (0, 0):
         raise ValueError("no picture inside")
     return Header(
-        "webp", size[0], size[1], 4 if alpha else 3, 8, False, max(1, frames), exif, end > len(data)
+        "webp", size[0], size[1], 4 if alpha else 3, 8, max(1, frames), exif, end > len(data)
     )
 
 
