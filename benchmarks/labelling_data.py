@@ -116,6 +116,9 @@ async def asked_for(
     """Ask for something; the answer and the milliseconds until it was whole."""
     began = time.perf_counter()
     status, answer = await connection.request("GET", path, headers)
+    while status == 503:  # the catalog is still being read
+        await asyncio.sleep(0.2)
+        status, answer = await connection.request("GET", path, headers)
     if status != 200:
         raise RuntimeError(f"{path}: {status} {answer[:200]!r}")
     return json.loads(answer), 1e3 * (time.perf_counter() - began)

@@ -18,6 +18,8 @@ from running import Client
 from served_farm import CLASSES, REGIONS, Site, frame_id, served, truth
 
 from besana import catalog as tables
+from besana.errors import StorageError
+from besana.web.gate import RefusedError
 from besana.web.survey import Survey
 from besana.web.survey_filter import PictureFilter, counts, find
 from besana.web.surveys import Surveys
@@ -207,6 +209,27 @@ def test_a_new_label_is_seen_at_once(tmp_path: Path) -> None:
     workspace.catalog.insert(tables.issues, [issue(35, "dark", 1.0)])
     assert len(surveys.look().found(PictureFilter(issue="dark")).numbers) == 4
     surveys.close()
+
+
+def test_a_first_look_that_takes_long_is_said_and_comes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surveys = Surveys(look_at_farm(tmp_path / "farm"), lambda: False)
+    monkeypatch.setattr("besana.web.surveys._WAITED_AT_MOST_S", 0.0)
+    with pytest.raises(RefusedError) as refused:
+        surveys.look()
+    assert (refused.value.status, refused.value.error) == (503, "preparing")
+    surveys.close()
+    assert len(surveys.look().found(PictureFilter()).numbers) == 80
+
+
+def test_a_catalog_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    def fail() -> bool:
+        raise StorageError("The disk is gone.", "Look for it.")
+
+    surveys = Surveys(look_at_farm(tmp_path / "farm"), fail)
+    with pytest.raises(StorageError, match="The disk is gone"):
+        surveys.look()
 
 
 def test_several_classes_may_hold_for_one_sample(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from besana import catalog as tables
 from besana.errors import BesanaError, NotReadyError
 from besana.shards.datasets import open_dataset
+from besana.web.gate import RefusedError
 from besana.web.survey import Predicted, Survey, model_versions
 from besana.web.survey_filter import Found, PictureFilter, Split, find
 from besana.workspace import Workspace
@@ -21,6 +22,7 @@ from besana.workspace import Workspace
 T = TypeVar("T")
 
 _WAITED_FOR_S = 1.0
+_WAITED_AT_MOST_S = 5.0
 # A survey that took long is made again at most this share of the time.
 _READING_SHARE = 0.1
 _KEPT = 6
@@ -109,6 +111,7 @@ class Surveys:
     def __init__(self, workspace: Workspace, is_multi: Callable[[], bool]) -> None:
         self._workspace, self._is_multi = workspace, is_multi
         self._look: Look | None = None
+        self._error: BesanaError | None = None
         self._lock = threading.Lock()
         self._reader: threading.Thread | None = None
 
@@ -119,30 +122,45 @@ class Surveys:
             reader.join()
 
     def look(self) -> Look:
-        """Give the newest survey; it may take a while when none has been made yet."""
-        counted = self._count()
-        with self._lock:
-            look = self._look
-            if look is None or (look.counted != counted and look.survey.read_s < _WAITED_FOR_S):
-                self._look = look = self._read(counted)
-            elif look.counted != counted and self._is_due(look):
-                self._reader = threading.Thread(target=self._read_beside, args=(counted,))
-                self._reader.start()
-        return look
+        """Give the newest survey.
+
+        Raises:
+            RefusedError: While the first one is made, if that takes more than some seconds.
+        """
+        counted, until = self._count(), time.monotonic() + _WAITED_AT_MOST_S
+        while True:
+            with self._lock:
+                look, error = self._look, self._error
+                if look is not None and look.counted == counted:
+                    return look
+                if look is None and error is not None:
+                    self._error = None
+                    raise error
+                is_large = look is not None and look.survey.read_s >= _WAITED_FOR_S
+                if look is None or not is_large or self._is_due(look):
+                    reader = self._begin(counted)
+            if look is not None and (is_large or time.monotonic() > until):
+                return look
+            reader.join(max(0.0, until - time.monotonic()))
+            if look is None and reader.is_alive():
+                raise RefusedError(503, "preparing", "The pictures are being counted.", retry_s=1)
+
+    def _begin(self, counted: dict[str, Any]) -> threading.Thread:
+        """Read beside, unless that is being done."""
+        if self._reader is None or not self._reader.is_alive():
+            self._reader = threading.Thread(target=self._read_beside, args=(counted,))
+            self._reader.start()
+        return self._reader
 
     def _is_due(self, look: Look) -> bool:
-        if self._reader is not None and self._reader.is_alive():
-            return False
         return time.time() - look.survey.read_at > look.survey.read_s / _READING_SHARE
-
-    def _read(self, counted: dict[str, Any]) -> Look:
-        return Look(self._workspace, multi=self._is_multi(), counted=counted)
 
     def _read_beside(self, counted: dict[str, Any]) -> None:
         try:
-            self._look = self._read(counted)
+            self._look = Look(self._workspace, multi=self._is_multi(), counted=counted)
         except BesanaError as error:
             _LOG.warning("the catalog could not be read: %s", error)
+            self._error = error
 
     def _count(self) -> dict[str, Any]:
         catalog = self._workspace.catalog

@@ -163,7 +163,10 @@ addEventListener("popstate", load);
 if (matchMedia("(max-width: 48rem)").matches) $("filters").open = false;
 walk($("tiles"));
 
+$("empty").hidden = false;
+$("empty").replaceChildren(say("The pictures are being counted."));
 choices = await askUntil("GET", "/api/pictures/choices");
+$("empty").hidden = true;
 Object.assign(words, choices.words);
 compared = new Compared({ $, go, turn });
 onLanguage(load);

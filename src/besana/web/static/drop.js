@@ -1,5 +1,5 @@
 // Dropping a picture on the page of `besana serve`: it is sent, the answer becomes a table.
-import { make, number, say } from "/static/web.js";
+import { make, number, onLanguage, say, sayNow } from "/static/web.js";
 
 const form = document.getElementById("drop");
 const file = document.getElementById("file");
@@ -14,6 +14,14 @@ if (location.hash.length > 1) {
 }
 field.value = sessionStorage.getItem("besana-token") ?? "";
 document.getElementById("token-field").hidden = field.value !== "";
+
+// An option holds one text only, so it is written anew in the language shown.
+const whole = document.querySelector('#camera option[value=""]');
+function nameWhole() {
+  if (whole) whole.textContent = sayNow("none: the picture is one sample");
+}
+onLanguage(nameWhole);
+nameWhole();
 
 const reasons = {
   signed_out: "The token is missing or wrong.",

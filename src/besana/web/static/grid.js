@@ -22,7 +22,7 @@ async function load() {
     tiles = answer.items.map((item) => ({ item, name: item.proposed ?? null, out: false }));
     at = 0;
     const { part_done, part, labelled, samples } = answer.progress;
-    $("progress").replaceChildren(say("{} of your {} pictures · {} of all {} are labelled", number(part_done), number(part), number(labelled), number(samples)));
+    $("progress").replaceChildren(say("{} of your {} pictures · {} of all {} are labelled", number(part_done + outbox.waiting), number(part), number(labelled), number(samples)));
     draw();
   } catch (error) {
     if (!(error instanceof Refused) || error.answer.error === "preparing") setTimeout(load, 1000);
