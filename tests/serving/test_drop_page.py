@@ -2,7 +2,7 @@
 
 import pytest
 from exported import SIZE, pictures
-from servers import TOKEN, serving_folder
+from servers import CAMERAS, TOKEN, serving_folder
 
 from besana.images.encode import encode_png
 
@@ -14,14 +14,17 @@ def server(whole_export):
 
 
 @pytest.mark.parametrize(
-    ("locale", "heading", "button", "column"),
+    ("locale", "heading", "button", "column", "whole"),
     [
-        ("en-GB", "Try a picture", "Judge", "Probability"),
-        ("es-MX", "Probar una imagen", "Juzgar", "Probabilidad"),
+        ("en-GB", "Try a picture", "Judge", "Probability", "none: the picture is one sample"),
+        (
+            *("es-MX", "Probar una imagen", "Juzgar", "Probabilidad"),
+            "ninguna: la imagen es una muestra",
+        ),
     ],
 )
 def test_a_picture_is_judged_on_the_page(
-    server, browser, tmp_path, locale, heading, button, column
+    server, browser, tmp_path, locale, heading, button, column, whole
 ):
     path = tmp_path / "a.png"
     path.write_bytes(encode_png(pictures(1, size=SIZE)[0]))
@@ -33,6 +36,7 @@ def test_a_picture_is_judged_on_the_page(
     page.goto(f"{server.url}/#{TOKEN}")
     assert TOKEN not in page.url
     assert page.get_by_role("heading", name=heading).is_visible()
+    assert page.locator("#camera option").all_inner_texts() == [whole, *CAMERAS]
     page.set_input_files("#file", path)
     page.get_by_role("button", name=button).click()
     page.get_by_role("cell", name="%").wait_for()

@@ -37,6 +37,14 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
 
+    def start(self) -> None:
+        """Start the process now, so that the first question need not wait for it."""
+        try:
+            if self._socket is None:
+                self._start()
+        except (EOFError, OSError):
+            self.close()
+
     def ask(self, parts: Sequence[bytes], wall_s: float) -> bytes | None:
         """Send a question and wait for its answer.
 

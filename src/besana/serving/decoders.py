@@ -174,6 +174,7 @@ class Decoders:
             child.close()
 
     def _work(self, child: Child) -> None:
+        child.start()
         is_open = True
         while is_open:
             first = self._jobs.get()
