@@ -32,7 +32,7 @@ def main() -> None:
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     found = {}
-    for path in sorted(arguments.lake.iterdir()):
+    for path in sorted(path for path in arguments.lake.iterdir() if path.is_dir()):
         table = f"delta.`{path}`"
         newest = spark.sql(f"DESCRIBE HISTORY {table}").first()["version"]
         now, first = (

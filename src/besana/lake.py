@@ -1,4 +1,4 @@
-"""Delta Lake copies of the catalog, which Spark, Trino, Athena and DuckDB read."""
+"""Delta Lake copies of the catalog, which Spark, Presto, Athena and DuckDB read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import sqlalchemy as sa
 from besana import catalog as tables
 from besana.catalog import Catalog, UtcDateTime
 from besana.errors import CorruptDataError, MissingExtraError, StorageError
+from besana.storage import open_storage
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 HASH = "row_hash"
+VERSIONS = "datasets.jsonl"
 _ROWS = 10_000
 _APPLICATION = "besana-publish"
 
@@ -157,6 +159,46 @@ def _merge(catalog: Catalog, table: Published, delta: Any, url: str) -> Mapping[
             return {}  # it is in the log: only the answer was lost
         raise StorageError(f"{url}: {error}", "Run: besana publish again.") from None
     return done
+
+
+def compact(table: Published, url: str) -> int:
+    """Put the small files of a table together in one commit that changes no row.
+
+    Returns:
+        How many files went into larger ones.
+
+    Raises:
+        StorageError: If disk or bucket refused, or somebody else committed at the same time.
+    """
+    from deltalake.exceptions import DeltaError
+
+    try:
+        done = _open(url, _schema(table)).optimize.compact()
+    except (DeltaError, OSError) as error:
+        raise StorageError(f"{url}: {error}", "Run: besana publish again.") from None
+    return int(done["numFilesRemoved"])
+
+
+def remember(catalog: Catalog, place: str, versions: Mapping[str, int]) -> None:
+    """Note at which versions of the tables each dataset was first published.
+
+    `VERSIONS` in the lake has one line a dataset version; later publishing leaves lines alone, so
+    they lead back to the lake as it was when the dataset was new.
+
+    Args:
+        catalog: The datasets.
+        place: Folder or bucket of the lake.
+        versions: Table to its version now.
+    """
+    lake = open_storage(place)
+    before = lake.read(VERSIONS) if lake.size(VERSIONS) is not None else b""
+    known = {(line["name"], line["version"]) for line in map(json.loads, before.splitlines())}
+    datasets = tables.datasets.c
+    select = sa.select(datasets.name, datasets.version).order_by(datasets.name, datasets.version)
+    new = [row._mapping for row in catalog.rows(select) if tuple(row) not in known]
+    if new:
+        lines = [json.dumps({**row, "tables": dict(versions)}) + "\n" for row in new]
+        lake.write(VERSIONS, before + "".join(lines).encode())
 
 
 def lake_state(delta: Any) -> State:

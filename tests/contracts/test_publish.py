@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from deltalake import DeltaTable
 
 import besana
-from besana.catalog import Catalog, frames, labels, samples
+from besana.catalog import Catalog, datasets, frames, labels, samples
 from besana.catalog_web import create_tables, undone_labels
 from besana.commands import publish
 from besana.errors import CorruptDataError, StorageError
@@ -62,6 +63,19 @@ def label(number: int, name: str) -> dict:
     }
 
 
+def dataset(version: int) -> dict:
+    return {
+        "name": "default",
+        "version": version,
+        "hash": f"{version:064x}",
+        "kind": "single",
+        "classes": ["lying"],
+        "samples": 20,
+        "settings": {},
+        "created_at": NOW,
+    }
+
+
 @pytest.fixture
 def farm(tmp_path):
     farm = besana.Workspace.create(tmp_path / "farm")
@@ -86,7 +100,8 @@ def run(farm: besana.Workspace) -> dict:
 def test_the_lake_holds_what_the_catalog_says(farm, capsys):
     changes = run(farm)
     assert (changes["frames"].rows, changes["frames"].inserted) == (50, 50)
-    assert set(changes) == {path.name for path in (farm.path / "lake").iterdir()}
+    lake = farm.path / "lake"
+    assert set(changes) == {path.name for path in lake.iterdir() if path.is_dir()}
     counted = ask(
         farm, "frames", "SELECT camera, count(*), count(captured_at) FROM lake GROUP BY 1"
     )
@@ -125,6 +140,37 @@ def test_new_changed_and_deleted_rows_are_one_commit(farm):
     assert ask(farm, "frames", "SELECT id FROM lake WHERE width_px = 640") == [("barn-1/00004",)]
     old = DeltaTable(farm.path / "lake/frames", version=before)
     assert old.to_pyarrow_dataset().count_rows() == 50
+
+
+def test_a_dataset_leads_back_to_the_lake_as_it_was(farm):
+    farm.catalog.insert(datasets, [dataset(1)])
+    first = run(farm)
+    with farm.catalog.transaction() as connection:
+        connection.execute(sa.delete(labels).where(labels.c.frame_id == "barn-1/00003"))
+    run(farm)
+    farm.catalog.insert(datasets, [dataset(2)])
+    last = run(farm)
+    lines = (farm.path / "lake" / "datasets.jsonl").read_text().splitlines()
+    found = {line["version"]: line["tables"] for line in map(json.loads, lines)}
+    assert found[1] == {name: change.version for name, change in first.items()}
+    assert found[2] == {name: change.version for name, change in last.items()}
+    for version, count in ((1, 20), (2, 19)):
+        old = DeltaTable(farm.path / "lake/labels", version=found[version]["labels"])
+        assert old.to_pyarrow_dataset().count_rows() == count
+
+
+def test_compacting_puts_files_together_and_changes_no_row(farm):
+    run(farm)
+    for number in range(60, 63):
+        farm.catalog.insert(frames, [frame(number)])
+        run(farm)
+    before = DeltaTable(farm.path / "lake/frames")
+    changes = publish.run(farm, publish.Config(compact=True))
+    after = DeltaTable(farm.path / "lake/frames")
+    assert len(after.file_uris()) == 1 < len(before.file_uris())
+    assert changes["frames"].rows == after.to_pyarrow_dataset().count_rows() == 53
+    assert run(farm)["frames"].version == after.version() == before.version() + 1
+    assert DeltaTable(farm.path / "lake/frames", version=1).to_pyarrow_dataset().count_rows() == 50
 
 
 @pytest.mark.slow

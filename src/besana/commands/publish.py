@@ -1,7 +1,7 @@
 """Publish the catalog as Delta Lake tables for Spark, Trino, Athena and DuckDB.
 
 Reads: every table of the catalog
-Writes: lake/<table>
+Writes: lake/<table>, lake/datasets.jsonl
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from besana.config import Settings
-from besana.lake import Change, publish, published_tables
+from besana.lake import Change, compact, publish, published_tables, remember
 from besana.progress import track
 from besana.workspace import Workspace
 
@@ -21,6 +21,10 @@ class Config(Settings):
 
     lake: str = Field(
         default="", description="Folder or bucket of the tables; empty: lake in the workspace."
+    )
+    compact: bool = Field(
+        default=False,
+        description="Afterwards put the small files of each table together; its versions stay.",
     )
 
 
@@ -40,8 +44,13 @@ def run(workspace: Workspace, config: Config) -> dict[str, Change]:
     published = published_tables()
     with track("publish", len(published)) as advance:
         for table in published:
-            changes[table.name] = publish(workspace.catalog, table, f"{place}/{table.name}")
+            url = f"{place}/{table.name}"
+            changes[table.name] = publish(workspace.catalog, table, url)
+            if config.compact:
+                say(f"{table.name}: {compact(table, url):,} files put together")
             advance(1)
+    versions = {name: change.version for name, change in changes.items()}
+    remember(workspace.catalog, place, versions)
     for name, change in changes.items():
         say(
             f"{name}: version {change.version}, {change.rows:,} rows;"
