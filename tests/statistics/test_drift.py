@@ -7,7 +7,9 @@ import pytest
 
 from besana.statistics.blocks import add_up, by_day_or_block, residual, slot_of, usual_residuals
 from besana.statistics.drift import Projection, judge, judge_length, look_level
-from besana.statistics.label_free import Expectation, Line, tempered
+from besana.statistics.label_free import Expectation, Line, likeness, tempered
+from besana.watching.look import Amount, Ruler
+from besana.watching.words import Words
 
 HOUR = 3600
 
@@ -94,6 +96,45 @@ def test_another_mix_of_classes_is_no_other_look():
     assert np.linalg.norm(means[0] - means[1]) < 0.2
     assert np.linalg.norm(moved) > 3
     assert place(vectors).std(axis=0) == pytest.approx(np.ones(place.components), abs=0.1)
+
+
+def test_what_the_reference_never_varied_in_is_far_from_it():
+    rng = np.random.default_rng(7)
+    flat = np.zeros(40)
+    flat[:20] = 1.0
+    vectors = rng.normal(size=(600, 40)) * flat + 0.02 * rng.normal(size=(600, 40))
+    truth = np.eye(2)[rng.integers(0, 2, 600)] > 0
+    place = Projection(vectors, truth)
+    usual = np.stack([place(part).mean(axis=0) for part in np.split(vectors, 10)])
+    other = vectors[:60] + 3.0 * (flat == 0)
+    now = place(other).mean(axis=0)
+    assert judge_length(usual, now, level=1e-4).state == "drift"
+    assert judge_length(usual[:, :-1], now[:-1], level=1e-4).state == "ok"
+    assert place(vectors).std(axis=0)[-1] == pytest.approx(1.0)
+
+
+def test_mistakes_that_come_together_are_alike():
+    rng = np.random.default_rng(8)
+    cells = np.arange(2000) // 10
+    by_cell = (rng.random(200) < 0.8)[cells].astype(float)
+    alone = (rng.random(2000) < 0.8).astype(float)
+    assert likeness([(by_cell, cells)]) == pytest.approx(1.0)
+    assert likeness([(alone, cells)]) < 0.1
+    assert 0.3 < likeness([(by_cell, cells), (alone, cells)]) < 0.7
+    assert likeness([(np.ones(2000), cells)]) == 1.0  # no mistake tells anything
+
+
+def test_accuracy_of_many_unlike_samples_is_surer():
+    line = Line(np.array([0.5, 0.5, 0.0]), 0.0, 0.03, 24)
+    words = Words.learn(["a", "b"], "single", {}, np.full((40, 2), 0.5), np.eye(2)[[0, 1] * 20] > 0)
+    rulers = [
+        Ruler(words, line, 0.9, np.array([0.9, 0.9, 1.0]), Amount(400, 40), alike)
+        for alike in (0.1, 1.0)
+    ]
+    unlike, alike = (one.by_chance(0.8, Amount(94, 2)) for one in rulers)
+    assert alike == pytest.approx((0.16 * 3 / 2) ** 0.5)
+    assert unlike < 0.4 * alike
+    assert rulers[0].error < rulers[1].error
 
 
 def test_the_budget_is_shared_out_among_looks_and_signals():

@@ -12,8 +12,8 @@ from besana.simulation.herd import CLASSES, DAY_S
 from besana.simulation.streams import Samples
 from besana.statistics.blocks import Blocks, add_up, slot_of
 from besana.statistics.drift import Projection
-from besana.statistics.label_free import Line
-from besana.watching.look import Finding, Ruler, Seen, Terms, look
+from besana.statistics.label_free import Line, likeness
+from besana.watching.look import Amount, Finding, Ruler, Seen, Terms, look
 from besana.watching.reference import SLOTS, streams_of
 from besana.watching.rows import FRAME_COLUMNS
 from besana.watching.words import CONFIDENCES, Words, expected_of_labels
@@ -77,8 +77,10 @@ def watch_samples(
     reference = _seen(samples, day, expected, looks, right, before)
     seen = _seen(samples, hour, said, looks, right, after)
     usual = np.append(said[held][:, -len(CONFIDENCES) :].mean(axis=0), 1.0)
-    cells = held_days * 24 * int(samples.bed.max() + 1)
-    ruler = Ruler(words, _LINE, float(right[held].mean()), usual, cells)
+    cells = hour[held] * int(samples.bed.max() + 1) + samples.bed[held]
+    rests = Amount(int(held.sum()), len(np.unique(cells)))
+    alike = likeness([(right[held], cells)])
+    ruler = Ruler(words, _LINE, float(right[held].mean()), usual, rests, alike)
     terms = Terms(window_hours, every_hours, false_alarms, 0.05, days=True)
     for end in range(train_days * 24 + window_hours, int(hour.max()) + 2, every_hours):
         window = seen.between(end - window_hours, end)

@@ -126,6 +126,11 @@ class Projection:
     left out, so that another mix of classes is no change of looks; shares of classes are
     watched by themselves. Means add up, so an hour of samples is kept as one row.
 
+    The last component is the logarithm of the distance from all these directions (the squared
+    prediction error of Jackson and Mudholkar, 1979): what the reference never varied in, as
+    infrared pictures for a model that has seen days, is far from them wherever it lies. There is
+    none where the directions are all there are.
+
     Args:
         reference: (n, features) vectors of the reference, some thousands at most.
         truth: (n, classes) which classes hold.
@@ -144,15 +149,32 @@ class Projection:
         kept = min(components, max(1, int((spread > 1e-4 * max(spread[0], 1e-12)).sum())))
         self._axes = axes[:kept].T / np.maximum(spread[:kept], 1e-12)
         self._axes = self._axes @ _without(by_class @ self._axes)
+        self._inside = np.linalg.qr(np.concatenate([axes[:kept], by_class]).T)[0]
+        self._least = _NEARLY_INSIDE * float((away**2).sum(axis=1).mean())
+        outside = self._outside(away)
+        self._usual, self._spread = float(outside.mean()), float(outside.std())
 
     @property
     def components(self) -> int:
-        """Number of directions."""
-        return int(self._axes.shape[1])
+        """Number of directions, and one for the distance from all of them."""
+        return int(self._axes.shape[1]) + (self._spread > _NO_REST)
 
     def __call__(self, vectors: Floats) -> Floats:
         """Place some vectors, (n, components)."""
-        return np.asarray((vectors.astype(np.float64) - self._centre) @ self._axes)
+        away = vectors.astype(np.float64) - self._centre
+        inside = np.asarray(away @ self._axes)
+        if self._spread <= _NO_REST:
+            return inside
+        return np.column_stack([inside, (self._outside(away) - self._usual) / self._spread])
+
+    def _outside(self, away: Floats) -> Floats:
+        """Measure how far vectors are from all directions, as a logarithm, (n,)."""
+        rest = away - (away @ self._inside) @ self._inside.T
+        return np.asarray(np.log((rest**2).sum(axis=1) + self._least + _SHORTEST) / 2)
+
+
+# What lies within this share of the reference's variance of the directions lies in them.
+_NEARLY_INSIDE, _NO_REST = 1e-4, 1e-3
 
 
 def _without(directions: Floats) -> Floats:

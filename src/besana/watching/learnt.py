@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.errors import NotFoundError, NotReadyError
 from besana.learning.judging import targets_of
-from besana.statistics.label_free import Line
-from besana.watching.look import Ruler
+from besana.statistics.label_free import Line, likeness
+from besana.watching.look import Amount, Ruler
 from besana.watching.spoilt import read_pictures, spoil, spoilings
 from besana.watching.vectors import Looks, fit_projection
 from besana.watching.words import CONFIDENCES, Words, steadiness
@@ -47,6 +47,7 @@ class Learnt:
         version: Its version.
         words: What its words mean.
         line: How accuracy follows from them.
+        alike: How alike samples of one hour of a region are in being right.
         manifest: Its dataset.
         held: Positions of samples that it has not learnt and has classified.
         said: (held, classes + 2) its words about them.
@@ -60,6 +61,7 @@ class Learnt:
     version: int
     words: Words
     line: Line
+    alike: float
     manifest: Manifest
     held: Positions
     said: Floats
@@ -73,8 +75,10 @@ class Learnt:
         of_camera = is_of(self.manifest, "camera", camera)[self.held]
         mine = of_camera if of_camera.sum() >= _FEWEST_HELD else np.ones(len(self.held), np.bool_)
         usual = np.append(self.said[mine][:, -len(CONFIDENCES) :].mean(axis=0), 1.0)
-        cells = hours_of_regions(self.manifest, self.held[mine])
-        return Ruler(self.words, self.line, float(self.right[mine].mean()), usual, cells)
+        cells = np.unique(hours_of_regions(self.manifest, self.held[mine]))
+        rests = Amount(int(mine.sum()), len(cells))
+        accuracy = float(self.right[mine].mean())
+        return Ruler(self.words, self.line, accuracy, usual, rests, self.alike)
 
 
 def learn(
@@ -123,15 +127,18 @@ def learn(
     if looks is not None:
         some = np.arange(0, len(manifest), max(1, len(manifest) // _FITTED))
         projection = fit_projection(looks.of_manifest(manifest, some), truth[some])
+    right = words.right(probability, truth[held])
+    line, alike = _taught(workspace, model, name, version, words, manifest, held, truth, right)
     return Learnt(
         name,
         version,
         words,
-        _line(workspace, model, name, version, words, manifest, held, truth),
+        line,
+        alike,
         manifest,
         held,
         words.said(probability),
-        words.right(probability, truth[held]),
+        right,
         truth,
         looks,
         projection,
@@ -165,7 +172,7 @@ def _predicted(
     return found
 
 
-def _line(
+def _taught(
     workspace: Workspace,
     model: Model,
     name: str,
@@ -174,31 +181,42 @@ def _line(
     manifest: Manifest,
     held: Positions,
     truth: NDArray[np.bool_],
-) -> Line:
-    """Learn how accuracy follows from words on spoilt pictures; once a version, then read back."""
+    right: Floats,
+) -> tuple[Line, float]:
+    """Learn from spoilt pictures how accuracy follows from words, and how alike mistakes are.
+
+    Once a version, then read back.
+    """
     place = workspace.models.below(f"{name}/{version}")
     try:
         kept = json.loads(place.read(_LINE))
-        return Line(np.array(kept.pop("weights")), **kept)
+        alike = float(kept.pop("alike"))
+        return Line(np.array(kept.pop("weights")), **kept), alike
     except (NotFoundError, ValueError, TypeError, KeyError):
         chosen = held[np.linspace(0, len(held) - 1, min(len(held), _SPOILT)).astype(np.int64)]
-        preprocessing = model.card.preprocessing
-        images, kept_positions = read_pictures(
-            manifest, np.unique(chosen), workspace.shards, preprocessing.size_px
+        images, positions = read_pictures(
+            *(manifest, np.unique(chosen), workspace.shards, model.card.preprocessing.size_px)
         )
-        said, right = [], []
+        said, rights = [], []
         for way in spoilings():
             probability = model.predict(spoil(images, way)).astype(np.float64)
             said.append(words.said(probability).mean(axis=0))
-            right.append(float(words.right(probability, truth[kept_positions]).mean()))
-        told = np.array(said)
-        away = told[:, : -len(CONFIDENCES)] - told[0, : -len(CONFIDENCES)]
-        steady = [steadiness(row, kind=words.kind) for row in away]
-        told = np.column_stack([told[:, -len(CONFIDENCES) :], steady])
-        line = Line.fit(told, np.array(right), usual=np.array(_USUAL))
-        record = {**vars(line), "weights": line.weights.tolist()}
+            rights.append(words.right(probability, truth[positions]))
+        line = _fitted(np.array(said), np.array([one.mean() for one in rights]), words.kind)
+        spoilt = hours_of_regions(manifest, positions)
+        of_held = (right, hours_of_regions(manifest, held))
+        alike = likeness([of_held, *((one, spoilt) for one in rights)])
+        record = {**vars(line), "weights": line.weights.tolist(), "alike": alike}
         place.write(_LINE, json.dumps(record).encode())
-        return line
+        return line, alike
+
+
+def _fitted(told: Floats, accuracy: Floats, kind: str) -> Line:
+    """Fit a line through what was said of each set, (sets, classes + 2), and what was true."""
+    away = told[:, : -len(CONFIDENCES)] - told[0, : -len(CONFIDENCES)]
+    steady = [steadiness(row, kind=kind) for row in away]
+    words = np.column_stack([told[:, -len(CONFIDENCES) :], steady])
+    return Line.fit(words, accuracy, usual=np.array(_USUAL))
 
 
 def is_of(manifest: Manifest, column: str, name: str) -> NDArray[np.bool_]:
@@ -209,12 +227,11 @@ def is_of(manifest: Manifest, column: str, name: str) -> NDArray[np.bool_]:
     return np.asarray(coded.codes == coded.names.index(name))
 
 
-def hours_of_regions(manifest: Manifest, positions: Positions) -> int:
-    """Count the hours of regions that some samples are of."""
+def hours_of_regions(manifest: Manifest, positions: Positions) -> NDArray[np.int64]:
+    """Number the hour of a region that each sample is of, (n,)."""
     at: Any = manifest.column("captured_at")
     region: Any = manifest.column("region")
     camera: Any = manifest.column("camera")
     hours = at[positions].astype("datetime64[h]").astype(np.int64)
-    return len(
-        np.unique(np.stack([hours, region.codes[positions], camera.codes[positions]]), axis=1).T
-    )
+    cells = np.stack([hours, region.codes[positions], camera.codes[positions]])
+    return np.unique(cells, axis=1, return_inverse=True)[1].ravel().astype(np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan, sqrt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,6 +128,13 @@ class Terms:
     days: bool
 
 
+class Amount(NamedTuple):
+    """How much an accuracy is of: samples, and hours of regions."""
+
+    samples: int
+    cells: int
+
+
 @dataclass(frozen=True)
 class Ruler:
     """What turns words into an accuracy.
@@ -137,29 +144,34 @@ class Ruler:
         line: How accuracy follows from them.
         accuracy: The accuracy that held-out samples of this camera had.
         usual: (3,) mean of the two confidences on them, and steady shares: 1.
-        cells: How many hours of how many regions that rests on.
+        rests: How much that rests on.
+        alike: How alike samples of one hour of a region are in being right: from `likeness`.
     """
 
     words: Words
     line: Line
     accuracy: float
     usual: Floats
-    cells: int
+    rests: Amount
+    alike: float = 1.0
+
+    def by_chance(self, accuracy: float, amount: Amount) -> float:
+        """Give the deviation of an accuracy by chance.
+
+        As far as samples of an hour of a region are alike, three such hours are one draw.
+
+        Args:
+            accuracy: The accuracy, 0 to 1.
+            amount: What it is of.
+        """
+        shared = self.alike * _HOURS_ALIKE / max(amount.cells, 1)
+        own = (1 - self.alike) / max(amount.samples, 1)
+        return sqrt(max(accuracy * (1 - accuracy), 0.01) * (shared + own))
 
     @property
     def error(self) -> float:
         """Deviation that the accuracy of the held-out samples has by chance."""
-        return by_chance(self.accuracy, self.cells)
-
-
-def by_chance(accuracy: float, cells: int) -> float:
-    """Give the deviation of an accuracy by chance; an hour of a region is one draw in three.
-
-    Args:
-        accuracy: The accuracy, 0 to 1.
-        cells: How many hours of how many regions it is of.
-    """
-    return sqrt(max(accuracy * (1 - accuracy), 0.01) * _HOURS_ALIKE / max(cells, 1))
+        return self.by_chance(self.accuracy, self.rests)
 
 
 def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
@@ -271,7 +283,8 @@ def _accuracies(
         away = residual(reference.streams[CAMERA].said, said)[: -len(CONFIDENCES)]
         steady = steadiness(away, kind=ruler.words.kind)
         words = np.append(_means(said)[-len(CONFIDENCES) :], steady)
-        estimate = estimated(ruler, words, cells=_hours_of_regions(window))
+        amount = Amount(said.samples, _hours_of_regions(window))
+        estimate = estimated(ruler, words, amount)
         error = (estimate.high - estimate.low) / 2 / student_quantile(0.95, ruler.line.degrees)
         finding = Finding(
             *(CAMERA, ACCURACY, said.samples, estimate.value, ruler.accuracy),
@@ -301,17 +314,17 @@ def _hours_of_regions(window: Seen) -> int:
     return sum(map(_cells, regions or [window.streams[CAMERA].said]))
 
 
-def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
+def estimated(ruler: Ruler, words: Floats, amount: Amount) -> Estimate:
     """Estimate the accuracy behind words, anchored at what held-out samples showed.
 
     Args:
         ruler: What the words mean.
         words: (3,) means of the two confidences, and how steady the shares of classes are.
-        cells: How many hours of how many regions they are of.
+        amount: How much they are of.
     """
     moved = float((words - ruler.usual) @ ruler.line.weights)
     value = min(max(ruler.accuracy + moved, 0.0), 1.0)
-    error = np.hypot(ruler.line.spread, by_chance(value, cells))
+    error = np.hypot(ruler.line.spread, ruler.by_chance(value, amount))
     reach = float(student_quantile(0.95, ruler.line.degrees) * error)
     return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
@@ -319,7 +332,7 @@ def estimated(ruler: Ruler, words: Floats, *, cells: int) -> Estimate:
 def _measured(right: Blocks, ruler: Ruler, terms: Terms, limit: float) -> Finding:
     """Measure the accuracy on the labels of the window."""
     value = float(_means(right)[0])
-    error = by_chance(value, _cells(right))
+    error = ruler.by_chance(value, Amount(right.samples, _cells(right)))
     reach = student_quantile(0.95, 1000) * error
     finding = Finding(
         *(CAMERA, MEASURED, right.samples, value, ruler.accuracy),

@@ -16,7 +16,7 @@ from besana.models.weights import Weights
 from besana.statistics.drift import Projection
 
 if TYPE_CHECKING:
-    from besana.learning.embeddings import Vectors
+    from besana.learning.vector_blocks import Vectors
     from besana.models.model import Model
     from besana.shards.manifest import Manifest, Positions
     from besana.storage import Storage
