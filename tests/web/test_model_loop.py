@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -9,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from looked_at import FRAMES, embed, label
-from served_farm import CLASSES, REGIONS, frame_id, make_farm, picture, truth
+from served_farm import CLASSES, REGIONS, frame_id, make_farm, picture, served, truth
 
 from besana import catalog as tables
+from besana.web import vectors
 from besana.web.deck import LABELLED, Deck
 from besana.web.model_loop import FIRST_LABELS, learn
 from besana.web.vectors import Vectors, newest_embeddings
@@ -45,16 +49,16 @@ def say(deck: Deck, numbers: range) -> None:
 
 
 def test_vectors_are_those_of_their_samples(farm: Workspace, deck: Deck) -> None:
-    vectors = held(farm, deck, 30)
-    assert len(vectors.numbers) == 30
-    asked = np.array([79, 3, *vectors.numbers[[4, 11]]], np.int32)
-    found, x = vectors.of(asked)
-    assert found.tolist() == sorted({*asked.tolist()} & {*vectors.numbers.tolist()})
+    drawn = held(farm, deck, 30)
+    assert len(drawn.numbers) == 30
+    asked = np.array([79, 3, *drawn.numbers[[4, 11]]], np.int32)
+    found, x = drawn.of(asked)
+    assert found.tolist() == sorted({*asked.tolist()} & {*drawn.numbers.tolist()})
     for number, vector in zip(found.tolist(), x, strict=True):
         colour = picture(number // len(REGIONS), deck.sample(number)[1]).mean(axis=(0, 1))
         assert vector[:3] == pytest.approx(colour / 100 - 1, abs=0.002)
-    together = np.concatenate([block for _, block in vectors.blocks()])
-    assert np.array_equal(together, vectors.of(vectors.numbers)[1])
+    together = np.concatenate([block for _, block in drawn.blocks()])
+    assert np.array_equal(together, drawn.of(drawn.numbers)[1])
 
 
 def test_more_samples_than_may_be_held_are_drawn_and_drawn_again(
@@ -108,10 +112,32 @@ def test_a_wrong_label_is_suspected_also_when_the_model_did_not_learn_it(
     said = right.copy()
     wrong = [7, 12, 41]
     said[wrong] = (said[wrong] + 1) % 3
-    vectors = held(farm, deck, 200)
+    whole = held(farm, deck, 200)
     labels = model_loop.Said(np.arange(80, dtype=np.int32), said)
-    lesson = model_loop._lesson(vectors, labels, list(CLASSES))
+    lesson = model_loop._lesson(whole, labels, list(CLASSES))
     assert lesson is not None
     assert len(lesson.numbers) == 20
     assert {7, 41} & set(lesson.numbers.tolist()) == set()
-    assert {7, 41} & set(model_loop._suspects(vectors, labels, lesson))
+    assert {7, 41} & set(model_loop._suspects(whole, labels, lesson))
+
+
+def test_a_full_disk_stops_the_model_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def full(*_arguments: object) -> None:
+        calls.append(1)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(vectors, "gather_keys", full)
+    monkeypatch.setattr("besana.web.desk._AFTER_ERROR_S", 0.05)
+    workspace = make_farm(tmp_path / "farm", FRAMES)
+    embed(workspace)
+    with served(workspace) as site:
+        until = time.monotonic() + 20
+        while len(calls) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        assert len(calls) >= 2, "it is tried again"
+        items = site.client("labeller").post("/api/next", {"tab": "tab00001"}).json["items"]
+        assert len(items) == 20

@@ -44,6 +44,13 @@ def test_other_machines_are_let_in_on_purpose_only(tmp_path: Path) -> None:
     assert "needs its key" in refused(tmp_path / "c", certificate=Path("x.pem"))
 
 
+def test_the_pages_need_no_library_of_training() -> None:
+    heavy = "{'torch', 'timm', 'sklearn', 'scipy', 'mlflow', 'onnxruntime', 'matplotlib'}"
+    code = f"import sys, besana.web.site, besana.commands.web; print({heavy} & {{*sys.modules}})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert found.stdout.strip() == "set()"
+
+
 def test_taken_port_is_said(tmp_path: Path) -> None:
     import socket
 

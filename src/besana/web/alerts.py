@@ -130,7 +130,7 @@ def prometheus_text(gauges: Iterable[Gauge]) -> str:
         lines += [f"# HELP {gauge.name} {gauge.help}", f"# TYPE {gauge.name} gauge"]
         for labels, value in gauge.values:
             inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-            lines.append(f"{gauge.name}{{{inside}}} {value:g}")
+            lines.append(f"{gauge.name}{{{inside}}} {value:.12g}")
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from besana.workspace import Workspace
 
 _LOG = logging.getLogger("besana.web")
 _CHECK_S = 2.0
+_AFTER_ERROR_S = 15.0
 LABELLERS = ("labeller", "reviewer", "admin")
 
 
@@ -112,13 +114,16 @@ class Desk:
     async def watch(self) -> None:
         """Read the deck, and again whenever something else changed samples or labels."""
         while True:
+            wait_s = _CHECK_S
             try:
                 if self._is_out_of_date(await asyncio.to_thread(self._count)):
                     await self._read_again()
                 await self._learn_when_due()
-            except BesanaError as error:
+            except (BesanaError, OSError, sqlite3.Error) as error:
+                # Also a full disk, on which scratch files cannot grow: labelling goes on meanwhile.
                 _LOG.warning("what is in the workspace could not be read: %s", error)
-            await asyncio.sleep(_CHECK_S if self._deck else 1.0)
+                wait_s = _AFTER_ERROR_S
+            await asyncio.sleep(wait_s if self._deck else 1.0)
 
     @property
     def order(self) -> str:

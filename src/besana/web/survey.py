@@ -29,6 +29,7 @@ Mask = NDArray[np.bool_]
 
 _PAGE_ROWS = 5000
 _IDS_A_QUERY = 500
+_STRETCH = "SELECT id, number FROM frames WHERE id BETWEEN ? AND ?"
 NO_DAY = np.iinfo(np.int32).min
 """The day of a frame that has no time."""
 
@@ -161,10 +162,13 @@ class Survey:
         frames, regions = [], []
         select = sa.select(s.frame_id, s.region)
         for page in catalog.pages(select, [s.frame_id, s.region], _PAGE_ROWS):
-            numbers = self.frame_numbers(row.frame_id for row in page)
-            known = [row for row in page if row.frame_id in numbers]
-            frames.append(np.array([numbers[row.frame_id] for row in known], np.int32))
-            regions.append(np.array([codes(row.region) for row in known], np.int16))
+            ids, names = zip(*page, strict=True)
+            # Both are in the order of the frames' ids, so one stretch of them is enough.
+            numbers = dict(self._names.execute(_STRETCH, (ids[0], ids[-1])).fetchall())
+            found = np.fromiter((numbers.get(frame, -1) for frame in ids), np.int32, len(ids))
+            codes_here = np.fromiter((codes(name) for name in names), np.int16, len(ids))
+            frames.append(found[found >= 0])
+            regions.append(codes_here[found >= 0])
         self.regions = sorted(codes.names)
         places = np.array([self.regions.index(name) for name in codes.names] or [0], np.int16)
         self.frame = np.concatenate([*frames, np.empty(0, np.int32)])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.learning.embeddings import Embeddings, sample_keys
-from besana.learning.feature_file import gather_keys
+from besana.learning.gathered import gather_keys
 from besana.web.deck import Deck
 from besana.workspace import Workspace
 
@@ -52,7 +52,7 @@ class Vectors:
         held = _drawn(deck, most)
         with tempfile.TemporaryDirectory(dir=workspace.temporary) as folder:
             path = Path(folder) / "vectors"
-            found = gather_keys(embeddings, _keys(deck, held), path).found
+            found = gather_keys(embeddings, _keys(deck, held), path)
             self._file = path.open("rb")
         weakref.finalize(self, self._file.close)
         self._row = np.flatnonzero(found)
