@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.errors import CorruptDataError, NotFoundError
+from besana.learning.vector_blocks import Keys, Vectors, read_block, read_vectors, write_block
 from besana.shards.loader import Loader
 from besana.storage import Storage
 
 if TYPE_CHECKING:
     from besana.models.network import Backbone, Built
+    from besana.shards.jobs import Batch
     from besana.shards.manifest import Manifest, Positions
-    from besana.shards.passes import Batch
-
-Keys = NDArray[np.uint64]
-Vectors = NDArray[np.float16]
 
 _FORMAT = 1
 _INDEX = "index.json"
@@ -58,7 +55,7 @@ class Embeddings:
     """
 
     def __init__(self, storage: Storage, features: int) -> None:
-        self._storage = storage
+        self.storage = storage
         self.features = features
         self._names, self._rows = self._read_index()
 
@@ -78,6 +75,27 @@ class Embeddings:
             flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
             yield Block(table["key"].to_numpy(), flat.reshape(-1, self.features))
 
+    def placed(self, keys: Keys) -> Iterator[tuple[str, NDArray[np.intp], NDArray[np.intp]]]:
+        """Tell which block holds which samples, the newest where two do; reads no vector.
+
+        Args:
+            keys: (n,) from `sample_keys`.
+
+        Yields:
+            Name of a block, which of its rows, and which of the keys these are.
+        """
+        missing = np.ones(len(keys), np.bool_)
+        for number in range(len(self._rows) - 1, -1, -1):
+            if not missing.any():
+                break
+            own = self._read(number, ["key"])["key"].to_numpy()
+            order = np.argsort(own)
+            place = np.searchsorted(own, keys, sorter=order).clip(max=len(own) - 1)
+            hit = missing & (own[order[place]] == keys)
+            missing &= ~hit
+            if hit.any():
+                yield self._names[number], order[place[hit]], np.flatnonzero(hit)
+
     def vectors(self, keys: Keys) -> Vectors:
         """Find the vectors of some samples, the newest blocks first, and no more than needed.
 
@@ -88,19 +106,8 @@ class Embeddings:
             (n, features); NaN where a sample has none.
         """
         found = np.full((len(keys), self.features), np.nan, np.float16)
-        missing = np.ones(len(keys), np.bool_)
-        for number in range(len(self._rows) - 1, -1, -1):
-            if not missing.any():
-                break
-            own = self._read(number, ["key"])["key"].to_numpy()
-            order = np.argsort(own)
-            place = np.searchsorted(own, keys, sorter=order).clip(max=len(own) - 1)
-            hit = missing & (own[order[place]] == keys)
-            if hit.any():
-                flat = self._read(number, ["vector"])["vector"].combine_chunks().flatten()
-                rows = flat.to_numpy(zero_copy_only=False).reshape(-1, self.features)
-                found[hit] = rows[order[place[hit]]]
-                missing &= ~hit
+        for name, rows, which in self.placed(keys):
+            found[which] = read_vectors(self.storage, name, self.features)[rows]
         return found
 
     def nearest(self, vector: NDArray[np.float32], count: int) -> list[tuple[str, str, int, float]]:
@@ -118,9 +125,8 @@ class Embeddings:
         wanted = vector / max(float(np.linalg.norm(vector)), 1e-12)
         best: list[tuple[str, str, int, float]] = []
         for number in range(len(self._rows)):
-            flat = self._read(number, ["vector"])["vector"].combine_chunks().flatten()
-            rows = flat.to_numpy(zero_copy_only=False).reshape(-1, self.features)
-            rows = rows.astype(np.float32)
+            vectors = read_vectors(self.storage, self._names[number], self.features)
+            rows = vectors.astype(np.float32)
             lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows)).clip(min=1e-12)
             cosine = np.nan_to_num(rows @ wanted / lengths, nan=-1.0)
             top = np.argsort(-cosine, kind="stable")[:count]
@@ -141,7 +147,7 @@ class Embeddings:
             vectors: (n, features).
         """
         name = f"{len(self._rows):06d}.parquet"
-        write_block(self._storage, name, identities, keys, vectors)
+        write_block(self.storage, name, identities, keys, vectors)
         self.count(name, len(keys))
 
     def count(self, name: str, rows: int) -> None:
@@ -156,25 +162,14 @@ class Embeddings:
         self._names.append(name)
         self._rows.append(rows)
         index = {"format": _FORMAT, "features": self.features, "rows": self._rows}
-        self._storage.write(_INDEX, json.dumps({**index, "blocks": self._names}).encode())
+        self.storage.write(_INDEX, json.dumps({**index, "blocks": self._names}).encode())
 
     def _read(self, number: int, columns: list[str]) -> Any:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        name = self._names[number]
-        data = self._storage.read(name)
-        try:
-            return pq.read_table(io.BytesIO(data), columns=columns, page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise CorruptDataError(
-                f"Embeddings '{name}' in {self._storage.url} are corrupt: {error}.",
-                f"Delete the folder {self._storage.url}; it is made again.",
-            ) from None
+        return read_block(self.storage, self._names[number], columns)
 
     def _read_index(self) -> tuple[list[str], list[int]]:
         try:
-            index = json.loads(self._storage.read(_INDEX))
+            index = json.loads(self.storage.read(_INDEX))
             rows = [int(count) for count in index["rows"]]
             # Before executors wrote blocks, all of them were numbered and none was named.
             numbered = [f"{number:06d}.parquet" for number in range(len(rows))]
@@ -185,43 +180,10 @@ class Embeddings:
             index, names, rows = {}, [], []
         if index.get("format") != _FORMAT or index.get("features") != self.features:
             raise CorruptDataError(
-                f"'{_INDEX}' in {self._storage.url} is not an index of {self.features} features.",
-                f"Delete the folder {self._storage.url}; it is made again.",
+                f"'{_INDEX}' in {self.storage.url} is not an index of {self.features} features.",
+                f"Delete the folder {self.storage.url}; it is made again.",
             )
         return names, rows
-
-
-def write_block(
-    storage: Storage,
-    name: str,
-    identities: Sequence[Mapping[str, Any]],
-    keys: Keys,
-    vectors: Vectors,
-) -> None:
-    """Write a block, durable on return; no reader sees it before the index counts it.
-
-    Args:
-        storage: Where the blocks of its backbone lie.
-        name: Its file.
-        identities: `frame_id` and `region` of each sample.
-        keys: (n,) from `sample_keys`.
-        vectors: (n, features).
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    flat = pa.array(vectors.astype(np.float16).ravel())
-    table = pa.table(
-        {
-            "frame_id": [row["frame_id"] for row in identities],
-            "region": [row["region"] for row in identities],
-            "key": keys,
-            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-        }
-    )
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    storage.write(name, sink.getbuffer())
 
 
 def backbone_key(backbone: Backbone, built: Built, seed: int = 0) -> str:

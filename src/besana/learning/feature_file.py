@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.learning.embeddings import Embeddings, Keys, manifest_keys
+from besana.learning.embeddings import Embeddings, manifest_keys
+from besana.learning.gathered import gather_keys
+from besana.learning.logistic import Floats, Linear, fit, standardise
 
 if TYPE_CHECKING:
     from besana.shards.manifest import Manifest, Positions
@@ -49,6 +51,22 @@ class FeatureFile:
             if found.any():
                 yield self._read(start, stop)[found], targets[start:stop][found]
 
+    def fit(
+        self,
+        targets: NDArray[np.float32],
+        *,
+        kind: str,
+        penalty: float,
+        weights: NDArray[np.float32],
+    ) -> Linear:
+        """Fit a classifier to all vectors that were found; see `logistic.fit`."""
+
+        def blocks() -> Iterator[tuple[Floats, Floats]]:
+            return self.blocks(targets)
+
+        standard = standardise(blocks)
+        return fit(blocks, standard, kind=kind, penalty=penalty, weights=weights)[0]
+
     def _read(self, start: int, stop: int) -> NDArray[np.float32]:
         item = np.dtype(np.float16).itemsize * self.features
         flat = np.fromfile(
@@ -68,39 +86,5 @@ def gather(
         positions: The samples.
         path: The file to write.
     """
-    return gather_keys(embeddings, manifest_keys(manifest, positions), path)
-
-
-def gather_keys(embeddings: Embeddings, keys: Keys, path: Path) -> FeatureFile:
-    """Copy the vectors of some samples into one file, in the order of their keys.
-
-    Args:
-        embeddings: Where the vectors are; those that are missing stay missing.
-        keys: (n,) from `sample_keys`.
-        path: The file to write.
-    """
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    found = np.zeros(len(keys), np.bool_)
-    item = np.dtype(np.float16).itemsize * embeddings.features
-    with path.open("wb") as file:
-        file.truncate(len(keys) * item)
-        for block in embeddings.blocks():
-            place = np.searchsorted(ordered, block.keys)
-            here = place < len(keys)
-            here[here] = ordered[place[here]] == block.keys[here]
-            rows, vectors = order[place[here]], block.vectors[here]
-            for first, run in _runs(rows):
-                file.seek(int(rows[first]) * item)
-                file.write(vectors[first : first + run].tobytes())
-            found[rows] = True
+    found = gather_keys(embeddings, manifest_keys(manifest, positions), path)
     return FeatureFile(path, embeddings.features, found)
-
-
-def _runs(rows: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
-    """Cut row numbers into stretches that follow each other: (first index, length)."""
-    if not len(rows):
-        return
-    starts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
-    for first, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
-        yield int(first), int(stop - first)

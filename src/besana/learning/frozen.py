@@ -75,6 +75,31 @@ def frozen_features(
     Returns:
         The vectors, and a sentence for each record that could not be used.
     """
+    stored, notes = frozen_vectors(
+        settings,
+        built,
+        manifest,
+        positions,
+        shards=shards,
+        embeddings=embeddings,
+        device=device,
+        advance=advance,
+    )
+    return gather(stored, manifest, positions, path), notes
+
+
+def frozen_vectors(
+    settings: TrainSettings,
+    built: Built,
+    manifest: Manifest,
+    positions: Positions,
+    *,
+    shards: Storage,
+    embeddings: Storage,
+    device: str,
+    advance: Callable[[int], None] = lambda _count: None,
+) -> tuple[Embeddings, list[str]]:
+    """Make sure that samples have vectors in the store; as `frozen_features`, without a file."""
     place = embeddings.below(backbone_key(backbone_of(settings), built, settings.seed))
     stored = Embeddings(place, linear_head(built.network).in_features)
     notes = embed(
@@ -87,4 +112,4 @@ def frozen_features(
         batch_size=_CPU_BATCH if device == "cpu" else _GPU_BATCH,
         advance=advance,
     )
-    return gather(stored, manifest, positions, path), notes
+    return stored, notes

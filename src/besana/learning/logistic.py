@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,12 +54,15 @@ class Standard(NamedTuple):
 
 def standardise(blocks: Blocks) -> Standard:
     """Measure mean and deviation of each feature in one pass."""
-    count, total, squares = 0, 0.0, 0.0
-    for features, _ in blocks():
-        wide = features.astype(np.float64)
-        count += len(wide)
-        total = total + wide.sum(axis=0)
-        squares = squares + (wide**2).sum(axis=0)
+    wide = (features.astype(np.float64) for features, _ in blocks())
+    return standard_of((len(each), each.sum(axis=0), (each**2).sum(axis=0)) for each in wide)
+
+
+def standard_of(sums: Iterable[tuple[int, NDArray[np.float64], NDArray[np.float64]]]) -> Standard:
+    """Put counts, sums and sums of squares of parts together."""
+    count, total, squares = 0, np.zeros(1), np.zeros(1)
+    for own_count, own_total, own_squares in sums:
+        count, total, squares = count + own_count, total + own_total, squares + own_squares
     mean = np.asarray(total / count)
     variance = np.maximum(np.asarray(squares / count) - mean**2, 0.0)
     deviation = np.maximum(np.sqrt(variance), _LEAST_DEVIATION)

@@ -90,7 +90,8 @@ def embed_rows(rows: Sequence[Row], *, job: Embedding) -> Embedded:
     Raises:
         BesanaError: If this machine has other weights than the driver.
     """
-    from besana.learning.embeddings import open_pictures, write_block
+    from besana.learning.embeddings import open_pictures
+    from besana.learning.vector_blocks import write_block
 
     embedder, built = _embedder(job)
     identities: list[Row] = []

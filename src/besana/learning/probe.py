@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,8 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from besana.errors import NotReadyError
-from besana.learning.feature_file import FeatureFile
-from besana.learning.logistic import Floats, Linear, choose_penalty, fit, standardise
+from besana.learning.logistic import Floats, Linear, choose_penalty
 from besana.learning.losses import Balance, Scores, class_weights, score
 from besana.models.network import linear_head
 from besana.statistics.hashing import mix
@@ -22,8 +22,25 @@ from besana.statistics.splits import assign
 #: ten to a hundred thousand samples have their best one.
 PENALTIES = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 
+#: Samples of the cross-validation at most: they have to fit in memory.
+MOST_VALIDATED = 5_000
+
 _UNTESTED_PENALTY = 0.1
 _UNFITTED = Linear(np.empty((0, 0), np.float32), np.empty(0, np.float32), "")
+
+
+class Features(Protocol):
+    """Vectors of samples, wherever they lie."""
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(n,) whether a sample has a vector."""
+
+    def rows(self, chosen: NDArray[np.integer]) -> Floats:
+        """Read some vectors, those of `some_groups`, into memory."""
+
+    def fit(self, targets: Floats, *, kind: str, penalty: float, weights: Floats) -> Linear:
+        """Fit a classifier to all vectors."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +55,7 @@ class Samples:
         kind: `single` or `multi`.
     """
 
-    features: FeatureFile
+    features: Features
     targets: NDArray[np.float32]
     group: NDArray[np.integer]
     fold: NDArray[np.integer]
@@ -74,7 +91,7 @@ def fit_probe(
     balance: Balance = "inverse_sqrt",
     penalties: Sequence[float] = PENALTIES,
     folds: int = 5,
-    most_validated: int = 5_000,
+    most_validated: int = MOST_VALIDATED,
     seed: int = 0,
 ) -> Probe:
     """Fit a probe.
@@ -98,16 +115,8 @@ def fit_probe(
         raise NotReadyError("The dataset has no training sample.", "Run: besana split")
     weights = class_weights(samples.targets[found], balance)
     chosen = _choose(samples, weights, penalties, folds, most_validated, seed)
-
-    def blocks() -> Iterator[tuple[Floats, Floats]]:
-        return samples.features.blocks(samples.targets)
-
-    linear, _ = fit(
-        blocks,
-        standardise(blocks),
-        kind=samples.kind,
-        penalty=chosen.penalty,
-        weights=weights,
+    linear = samples.features.fit(
+        samples.targets, kind=samples.kind, penalty=chosen.penalty, weights=weights
     )
     return replace(chosen, linear=linear)
 
@@ -121,7 +130,7 @@ def _choose(
     seed: int,
 ) -> Probe:
     """Choose the regularisation; the classifier itself is still to be fitted."""
-    rows = _some_groups(samples, most, seed)
+    rows = some_groups(samples.features.found, samples.group, most, seed)
     groups = len(np.unique(samples.group[rows]))
     if groups < 2:
         note = "All samples are of one group, so the regularisation was not cross-validated."
@@ -147,12 +156,14 @@ def _choose(
     )
 
 
-def _some_groups(samples: Samples, most: int, seed: int) -> NDArray[np.int64]:
+def some_groups(
+    found: NDArray[np.bool_], group: NDArray[np.integer], most: int, seed: int
+) -> NDArray[np.int64]:
     """Choose rows of whole groups, at random by hash, until there are `most`; in rising order."""
-    rows = np.flatnonzero(samples.features.found)
+    rows = np.flatnonzero(found)
     if len(rows) <= most:
         return rows
-    order = mix(samples.group[rows].astype(np.uint64), seed)
+    order = mix(group[rows].astype(np.uint64), seed)
     by_group = np.argsort(order, kind="stable")
     last = order[by_group[most - 1]]
     return rows[order < last] if (order < last).any() else rows[by_group[:most]]

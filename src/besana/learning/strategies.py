@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from besana.errors import ConfigError, NotReadyError
 from besana.learning.checkpoint import Checkpoints
-from besana.learning.frozen import build_for, frozen_features
+from besana.learning.embeddings import manifest_keys
+from besana.learning.feature_file import gather
+from besana.learning.frozen import build_for, frozen_vectors
 from besana.learning.judging import targets_of
 from besana.learning.launch import train_together
 from besana.learning.loop import Floats, fit, identity, training_of, unseen
 from besana.learning.losses import Scores, score
-from besana.learning.probe import PENALTIES, Probe, Samples, fit_probe, put_into
+from besana.learning.probe import PENALTIES, Features, Probe, Samples, fit_probe, put_into
 from besana.learning.recipe import Epoch, Outcome, Watch
 from besana.learning.settings import TrainSettings
 from besana.learning.task import Job, Listener, Task
@@ -89,25 +94,14 @@ def _train_probe(task: Task, trained: Trained, listener: Listener) -> None:
 
 def _probe(task: Task, trained: Trained, positions: Positions, listener: Listener) -> Probe:
     """Fit a probe on a network's body and make it the network's classifier."""
-    built, settings = trained.built, task.settings
+    settings = task.settings
     listener.begin("embed", len(positions))
-    path = task.temporary / f"features-{task.checkpoints.parent.name}.f16"
-    try:
-        features, notes = frozen_features(
-            settings,
-            built,
-            task.manifest,
-            positions,
-            shards=task.shards,
-            embeddings=task.embeddings,
-            path=path,
-            device=task.device,
-            advance=listener.advance,
-        )
+    group = np.asarray(task.manifest.column("group"))[positions]
+    with _features(task, trained, positions, group, listener) as features:
         samples = Samples(
             features,
             targets_of(task.manifest, positions, task.classes),
-            np.asarray(task.manifest.column("group"))[positions],
+            group,
             task.manifest.fold[positions],
             task.dataset.kind,
         )
@@ -117,11 +111,42 @@ def _probe(task: Task, trained: Trained, positions: Positions, listener: Listene
             penalties=settings.penalties or PENALTIES,
             seed=settings.seed,
         )
+    put_into(trained.built.network, probe.linear)
+    trained.notes += probe.notes
+    return probe
+
+
+@contextlib.contextmanager
+def _features(
+    task: Task,
+    trained: Trained,
+    positions: Positions,
+    group: NDArray[np.integer],
+    listener: Listener,
+) -> Iterator[Features]:
+    """Give samples' vectors: in a file that goes with the block, or in the store for Spark."""
+    stored, notes = frozen_vectors(
+        task.settings,
+        trained.built,
+        task.manifest,
+        positions,
+        shards=task.shards,
+        embeddings=task.embeddings,
+        device=task.device,
+        advance=listener.advance,
+    )
+    trained.notes += notes
+    if task.cluster and task.settings.strategy == "probe":
+        from besana.learning.cluster_head import StoredFeatures
+
+        keys = manifest_keys(task.manifest, positions)
+        yield StoredFeatures(stored, keys, group, task.settings.seed)
+        return
+    path = task.temporary / f"features-{task.checkpoints.parent.name}.f16"
+    try:
+        yield gather(stored, task.manifest, positions, path)
     finally:
         path.unlink(missing_ok=True)
-    put_into(built.network, probe.linear)
-    trained.notes += [*notes, *probe.notes]
-    return probe
 
 
 def _train_loop(task: Task, trained: Trained, listener: Listener) -> None:
