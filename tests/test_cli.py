@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +120,22 @@ def test_an_error_says_problem_and_hint_without_a_traceback(call, tmp_path):
     status, out, err = call("status", nowhere)
     assert (status, out) == (1, "")
     assert err == f"Error: No workspace in '{nowhere}'.\nRun: besana init {nowhere}\n"
+
+
+@pytest.mark.parametrize("words", ["clean FARM", "plan FARM --frames 1000"])
+def test_a_disk_that_refuses_is_an_error_without_a_traceback(farm, words):
+    Workspace(farm).catalog.close()
+    done = subprocess.run(
+        [sys.executable, "-m", "besana", *words.replace("FARM", str(farm)).split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 2
+    assert "Check the disk" in done.stderr
 
 
 def test_traceback_shows_where_an_error_came_from(tmp_path):

@@ -16,7 +16,7 @@ import typer
 
 from besana import __version__
 from besana.commands import COMMANDS
-from besana.errors import BesanaError
+from besana.errors import BesanaError, disk_refusals
 from besana.stages import STAGES
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def _run_verb(verb: str, given: Mapping[str, Any], options: Mapping[str, Any]) -
     quiet = options.get("quiet", False)
     given = {key: value for key, value in given.items() if value != []}
     try:
-        with progress_shown(not quiet and sys.stderr.isatty()):
+        with disk_refusals(), progress_shown(not quiet and sys.stderr.isatty()):
             reports = _reports(verb, given, options)
     except KeyboardInterrupt:
         typer.echo("Stopped. Run the same command again to continue.", err=True)

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+# What a system says of a disk, not of a mistake in a program.
+_DISK = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO),
+    *(errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM),
+}
+
 
 class BesanaError(Exception):
     """Report a problem together with the way out of it.
@@ -56,3 +67,17 @@ class CorruptDataError(BesanaError, ValueError):
 
 class MemoryLimitError(BesanaError):
     """One partition would not fit in the memory allowed."""
+
+
+@contextlib.contextmanager
+def disk_refusals() -> Iterator[None]:
+    """Turn what the system says of a disk into a `StorageError`, whatever library wrote there."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, BesanaError) or error.errno not in _DISK:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        raise StorageError(
+            f"{where}{os.strerror(error.errno)}.", "Check the disk and its rights."
+        ) from error

@@ -11,7 +11,7 @@ from besana.config import Settings, check_keys, parse
 from besana.costs.bills import billing
 from besana.costs.settings import CostSettings
 from besana.engines import Engine
-from besana.errors import ConfigError
+from besana.errors import ConfigError, disk_refusals
 from besana.learning.ranks import attends
 from besana.progress import progress_noted
 from besana.stages import STAGES
@@ -102,7 +102,11 @@ def run_stage(
     if name == "train" and attends():
         stage(name).attend(config)
         raise SystemExit(0)
-    with billing(workspace, name, config) as bill, progress_noted(workspace.temporary, name):
+    with (
+        disk_refusals(),
+        billing(workspace, name, config) as bill,
+        progress_noted(workspace.temporary, name),
+    ):
         report: Report = stage(name).run(workspace, config, engine or workspace.open_engine())
         bill.counts_in = report.counts_in
     return report

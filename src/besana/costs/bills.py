@@ -193,7 +193,10 @@ def billing(workspace: Workspace, stage: str, config: Any) -> Iterator[Bill]:
     finally:
         METER.watch = before
         _current.reset(token)
-        write_line(workspace, bill.record(failed=failed))
+        # A disk that refused the stage refuses its bill too; the stage's error is the one to tell.
+        hidden = (OSError,) if failed else ()
+        with contextlib.suppress(*hidden):
+            write_line(workspace, bill.record(failed=failed))
 
 
 def read_tariff(workspace: Workspace) -> Tariff:
