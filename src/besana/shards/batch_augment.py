@@ -19,7 +19,7 @@ from besana.shards import batch_operations as operations
 from besana.shards.augment import Draw, Floats
 from besana.shards.batch_mixing import Mixing, draw_mixing, mix_images, mix_targets
 from besana.shards.batch_policy import apply_policy
-from besana.shards.passes import Batch
+from besana.shards.jobs import Batch
 
 _COLOURS = 3
 _FLIP, _UPEND, _TURN, _LIGHT, _ERASE, _POLICY, _MIX = range(20, 27)

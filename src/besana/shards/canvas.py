@@ -17,11 +17,17 @@ Pixels = npt.NDArray[Any]
 class Canvas(ABC):
     """Memory for the pictures of one batch; each row is written by one thread at a time.
 
+    Args:
+        memory: (batch, height, width, channels).
+
     Attributes:
+        memory: The same.
         shape: (height, width, channels) of a picture.
     """
 
-    shape: tuple[int, ...]
+    def __init__(self, memory: Pixels) -> None:
+        self.memory = memory
+        self.shape = memory.shape[1:]
 
     @abstractmethod
     def open(self, row: int, dtype: np.dtype[Any]) -> Pixels:
@@ -38,24 +44,16 @@ class Canvas(ABC):
 
 
 class Direct(Canvas):
-    """The batch itself, whose type is that of the pictures, whatever their records hold.
-
-    Args:
-        images: (batch, height, width, channels) uint8 or uint16.
-    """
-
-    def __init__(self, images: Pixels) -> None:
-        self._images = images
-        self.shape = images.shape[1:]
+    """The batch itself, whose type is that of the pictures, whatever their records hold."""
 
     @override
     def open(self, row: int, dtype: np.dtype[Any]) -> Pixels:
-        picture: Pixels = self._images[row]
+        picture: Pixels = self.memory[row]
         return picture
 
     @override
     def blank(self, row: int) -> None:
-        self._images[row] = 0
+        self.memory[row] = 0
 
 
 class Staged(Canvas):
@@ -66,14 +64,13 @@ class Staged(Canvas):
     """
 
     def __init__(self, memory: npt.NDArray[np.uint8]) -> None:
-        self._memory = memory
+        super().__init__(memory)
         self._made: list[Pixels | None] = [None] * len(memory)
-        self.shape = memory.shape[1:]
 
     @override
     def open(self, row: int, dtype: np.dtype[Any]) -> Pixels:
-        is_byte = dtype == self._memory.dtype
-        picture: Pixels = self._memory[row] if is_byte else np.empty(self.shape, dtype)
+        is_byte = dtype == self.memory.dtype
+        picture: Pixels = self.memory[row] if is_byte else np.empty(self.shape, dtype)
         self._made[row] = picture
         return picture
 

@@ -14,10 +14,12 @@ from typing_extensions import override
 
 from besana.shards.augment import Augment
 from besana.shards.fetching import FetchCounts
+from besana.shards.jobs import Batch, Crew
 from besana.shards.manifest import Manifest, Positions
+from besana.shards.native import NativeFiller, library
 from besana.shards.normal import Normal
 from besana.shards.options import LoaderSettings, MemoryPlan
-from besana.shards.passes import Batch, Crew, Pass
+from besana.shards.passes import Pass
 from besana.shards.pictures import Costs, Seen
 from besana.shards.reading import Scratch
 from besana.shards.ring import Ring
@@ -140,18 +142,23 @@ class ThreadFeed(Feed):
             Scratch(memory.record_bytes, memory.pixels_bytes) for _ in range(memory.threads)
         )
         shape = (settings.rank_batch_size, *settings.size, self._channels)
-        normal = staging = None
+        normal = staging = filler = None
+        found = library(settings.native)
         if settings.dtype == "float32":
-            normal = Normal(settings.mean, settings.std, settings.size[1], self._channels)
+            normal = Normal(settings.mean, settings.std, settings.size[1], self._channels, found)
             staging = Ring(memory.staged, shape, np.uint8)
+        seen = Seen(len(self._manifest))
+        if found is not None and settings.dtype != "uint16" and self._channels in (1, 3):
+            filler = NativeFiller(found, settings.size, self._channels, seen)
         return Crew(
             Workers(memory.threads, "besana-decode"),
             scratches,
             deque(scratches),
             Ring(memory.slots, shape, np.dtype(settings.dtype), self._allocate),
-            Seen(len(self._manifest)),
+            seen,
             normal,
             staging,
+            filler,
         )
 
     @override

@@ -17,7 +17,9 @@ from besana.errors import BesanaError, ConfigError
 from besana.shards.augment import Augment, Fit
 from besana.shards.cache import BlockCache
 from besana.shards.feeding import Feed, Feeding, ThreadFeed
+from besana.shards.jobs import Batch
 from besana.shards.manifest import Fold, Manifest, Positions, open_manifest
+from besana.shards.native import library
 from besana.shards.options import (
     LoaderSettings,
     Shuffle,
@@ -26,7 +28,6 @@ from besana.shards.options import (
     plan_memory,
 )
 from besana.shards.order import same_group_share
-from besana.shards.passes import Batch
 from besana.shards.process_feed import Order, ProcessFeed
 from besana.shards.showing import epoch_bar
 from besana.shards.source import Source
@@ -81,6 +82,8 @@ class Loader:
         process: Whether to fill batches in a process of its own, so that the loop that trains has
             its interpreter to itself. Same order, same batches.
         progress: Whether to show a bar on standard error.
+        native: Whether the native library makes what it can: pixels are at most one level apart.
+            None where it is installed, False for Python alone, True for an error without it.
 
     Attributes:
         epoch: The epoch that the current or next `for` loop goes through.
@@ -90,6 +93,7 @@ class Loader:
     Raises:
         ConfigError: If a setting is out of range or does not fit the samples.
         NotFoundError: If there is no such manifest or split.
+        MissingExtraError: If the native library is wished and not installed.
         MemoryLimitError: If even two batches, for float32 three, do not fit in the memory allowed.
     """
 
@@ -124,6 +128,7 @@ class Loader:
         cache_bytes: int = 10 << 30,
         process: bool = False,
         progress: bool = False,
+        native: bool | None = None,
     ) -> None:
         options = {
             "batch_size": batch_size,
@@ -143,6 +148,7 @@ class Loader:
             "window_blocks": window_blocks,
             "watchdog_s": watchdog_s,
             "cache_bytes": cache_bytes,
+            "native": native,
         }
         wished = {"threads": threads, "memory_bytes": memory_bytes}
         options |= defaults_for_machine() | {k: v for k, v in wished.items() if v is not None}
@@ -151,6 +157,7 @@ class Loader:
         self.positions = self._select(split, fold, positions)
         self._augment = augment
         self._check()
+        library(native)
         self._channels = common_channels(self.settings, self.manifest, self.positions)
         given = self.manifest.storage if shards is None else shards
         self._shards = given if isinstance(given, Storage) else open_storage(given)

@@ -19,11 +19,18 @@ class Normal:
         std: Of full scale, one value or one a channel.
         width: Columns of the pictures.
         channels: Channels of the pictures.
+        found: The native library, which does the same in a third of the time; None without it.
     """
 
     def __init__(
-        self, mean: Sequence[float], std: Sequence[float], width: int, channels: int
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        width: int,
+        channels: int,
+        found: Any = None,
     ) -> None:
+        self._library = found
         deviation = np.broadcast_to(np.asarray(std, np.float64), channels)
         centre = np.broadcast_to(np.asarray(mean, np.float64), channels)
         self._add = np.tile(-centre / deviation, width).astype(np.float32)
@@ -40,6 +47,9 @@ class Normal:
                 picture is not divided by any full scale.
             out: The same shape in float32, contiguous.
         """
+        if self._library is not None and pixels.dtype == np.uint8:
+            self._library.normalise(pixels, self._factor[pixels.dtype], self._add, out)
+            return
         rows = out.reshape(len(out), -1)
         # Three passes over rows as long as the picture is wide beat one over three channels.
         np.copyto(rows, pixels.reshape(rows.shape))

@@ -49,6 +49,7 @@ class LoaderSettings(Settings):
     window_blocks: int = Field(32, ge=1, description="Blocks that are mixed with each other.")
     watchdog_s: float = Field(120.0, gt=0, description="Seconds without progress endured.")
     cache_bytes: int = Field(10 << 30, ge=0, description="Most bytes kept of a bucket.")
+    native: bool | None = Field(None, description="Whether the native library makes pictures.")
 
     @field_validator("mean", "std", mode="before")
     @classmethod

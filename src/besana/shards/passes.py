@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,92 +18,22 @@ from besana.images.resize import resize_alone
 from besana.images.segments import Part
 from besana.shards.augment import Augment, Changes, draw_changes
 from besana.shards.canvas import Canvas, Direct, Staged
+from besana.shards.jobs import Batch, Crew, Job, Stretch
 from besana.shards.manifest import Manifest, Positions
-from besana.shards.normal import Normal
+from besana.shards.native import lay_out
 from besana.shards.options import LoaderSettings, relative_aspect
 from besana.shards.order import hashes, key_of
-from besana.shards.pictures import Costs, PictureMaker, Seen, Task
+from besana.shards.pictures import Costs, PictureMaker
 from besana.shards.reading import Reader, Scratch
-from besana.shards.ring import Ring
 from besana.shards.stream import Span, Stream
-from besana.shards.workers import Workers
+
+__all__ = ["Batch", "Pass"]
 
 _TASK_PICTURES = 32
 _STRETCH_PICTURES = 512
 _AHEAD_BYTES = 1 << 20
 _SUBSTITUTE = 101
 _SUBSTITUTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Pictures with their labels.
-
-    The pictures lie in memory that is used again when nothing refers to them any more.
-
-    Attributes:
-        images: (batch, height, width, channels) uint8 or uint16, RGB first.
-        labels: (batch,) int64, -1 for none; or (batch, classes) bool when there are several.
-        index: (batch,) int64, position of each sample in the manifest, -1 for padding.
-        valid: (batch,) bool, False for padding and for records that could not be used.
-        epoch: (batch,) int64, epoch that each sample is used in; -1 for padding.
-    """
-
-    images: npt.NDArray[Any]
-    labels: npt.NDArray[Any]
-    index: Positions
-    valid: npt.NDArray[np.bool_]
-    epoch: npt.NDArray[np.int64]
-
-
-@dataclass
-class _Job:
-    """A batch on its way."""
-
-    batch: Batch
-    canvas: Canvas
-    samples: npt.NDArray[np.int64]
-    epochs: npt.NDArray[np.int64]
-    changes: Changes
-    tasks: list[Task]
-    requested: list[int]
-    stop: int
-    parts: list[Future[Costs]] = field(default_factory=list)
-    unmade: deque[range] = field(default_factory=deque)
-    is_finished: bool = True
-
-
-class _Stretch(NamedTuple):
-    """This rank's samples of a few batches, laid out at once: that costs a third as much."""
-
-    start: int
-    stop: int
-    samples: Positions
-    epochs: npt.NDArray[np.int64]
-    changes: Changes
-    tasks: list[Task]
-
-
-class Crew(NamedTuple):
-    """What passes share: threads, their buffers, and the ring.
-
-    Attributes:
-        workers: Threads that decode.
-        scratches: Buffers, one a thread.
-        idle: Those of the buffers that no thread uses now.
-        ring: Batches.
-        sound: Samples whose picture was decoded whole, without any complaint.
-        normal: How pixels become float32; None where they stay whole numbers.
-        staging: Batches that wait to become float32.
-    """
-
-    workers: Workers
-    scratches: tuple[Scratch, ...]
-    idle: deque[Scratch]
-    ring: Ring
-    sound: Seen
-    normal: Normal | None
-    staging: Ring | None
 
 
 class Pass:
@@ -144,8 +75,8 @@ class Pass:
         self._maker = PictureMaker(manifest, settings.size, crew.sound)
         self._finishing = threading.Lock()
         self._planned = span.start
-        self._stretch: _Stretch | None = None
-        self._jobs: deque[_Job] = deque()
+        self._stretch: Stretch | None = None
+        self._jobs: deque[Job] = deque()
         self._dropped_before = len(costs.dropped)
         self.consumed = span.start
         self.waited_s = 0.0
@@ -204,7 +135,7 @@ class Pass:
         job.unmade.extend(tasks)
         job.parts = [self._crew.workers.submit(self._fill, job, rows) for rows in tasks]
 
-    def _finish(self, job: _Job, images: npt.NDArray[Any] | None) -> None:
+    def _finish(self, job: Job, images: npt.NDArray[Any] | None) -> None:
         """Turn staged pictures into float32; without memory given, in some beyond the ring."""
         assert isinstance(job.canvas, Staged)
         assert self._crew.normal is not None
@@ -227,7 +158,7 @@ class Pass:
         finally:
             self._finishing.release()
 
-    def _plan(self, start: int, stop: int, memory: npt.NDArray[Any]) -> _Job:
+    def _plan(self, start: int, stop: int, memory: npt.NDArray[Any]) -> Job:
         """Lay out this rank's part of the global batch from `start` to `stop`."""
         if self._stretch is None or stop > self._stretch.stop:
             self._stretch = self._lay_out(start)
@@ -247,12 +178,12 @@ class Pass:
             canvas.blank(row)
         changes = _rows(whole.changes, here)
         requested = [task.position for task in tasks]
+        orders = None if whole.orders is None else whole.orders[here]
         drawn = whole.samples[here], whole.epochs[here], changes
-        return _Job(
-            batch, canvas, *drawn, tasks, requested, stop, is_finished=self._crew.staging is None
-        )
+        waits = self._crew.staging is not None
+        return Job(batch, canvas, *drawn, tasks, orders, requested, stop, is_finished=not waits)
 
-    def _lay_out(self, start: int) -> _Stretch:
+    def _lay_out(self, start: int) -> Stretch:
         """Draw the changes of a few batches from `start` on, and plan their pictures."""
         settings = self._settings
         batches = max(1, _STRETCH_PICTURES // settings.rank_batch_size)
@@ -265,7 +196,9 @@ class Pass:
         height, width = self._manifest.height_px[at], self._manifest.width_px[at]
         relative = relative_aspect(settings, height, width)
         changes = draw_changes(self._augment, samples, epochs[mine], relative, settings.seed)
-        return _Stretch(start, stop, samples, epochs[mine], changes, self._maker.plan(at, changes))
+        tasks = self._maker.plan(at, changes)
+        orders = None if self._crew.filler is None else lay_out(self._manifest, at, tasks)
+        return Stretch(start, stop, samples, epochs[mine], changes, tasks, orders)
 
     def _labels(self, index: Positions) -> npt.NDArray[Any]:
         several = self._manifest.labels
@@ -273,7 +206,7 @@ class Pass:
             return np.where(index >= 0, self._manifest.label[index].astype(np.int64), -1)
         return several[index] & (index >= 0)[:, None]
 
-    def _fill(self, job: _Job, rows: range) -> Costs:
+    def _fill(self, job: Job, rows: range) -> Costs:
         """Fill some pictures of a batch, in a thread."""
         resize_alone()
         costs = Costs()
@@ -281,7 +214,7 @@ class Pass:
         try:
             opened: list[tuple[int, Part]] = []
             held = 0
-            for row in rows:
+            for row in self._fill_natively(job, rows, scratch, costs):
                 part = self._fill_row(job, row, scratch, costs, ahead=held < _AHEAD_BYTES)
                 if part is not None:
                     opened.append((row, part))
@@ -294,9 +227,18 @@ class Pass:
         self._finish_first()
         return costs
 
+    def _fill_natively(
+        self, job: Job, rows: range, scratch: Scratch, costs: Costs
+    ) -> Sequence[int]:
+        """Fill what the native library can; give the rows that are left."""
+        filler = self._crew.filler
+        if filler is None or job.orders is None:
+            return rows
+        return filler.fill(job.tasks, job.orders, rows, job.canvas, self._reader, scratch, costs)
+
     def _fill_row(
         self,
-        job: _Job,
+        job: Job,
         row: int,
         scratch: Scratch,
         costs: Costs,
@@ -344,7 +286,7 @@ class Pass:
         job.batch.valid[row] = False
         return None
 
-    def _substitute(self, job: _Job, row: int, attempt: int) -> None:
+    def _substitute(self, job: Job, row: int, attempt: int) -> None:
         """Put another sample in place of a corrupt one: the same on every machine."""
         key = key_of(self._settings.seed, int(job.epochs[row]), _SUBSTITUTE, attempt)
         draw = int(hashes(key, job.samples[row : row + 1])[0])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from besana.errors import CorruptDataError
 from besana.images.resize import resize
@@ -46,6 +47,7 @@ class Costs:
         decode_s: Seconds from bytes to pixels in the batch.
         read_bytes: Bytes of records.
         dropped: Message about each record that could not be used.
+        native: Pictures of those that the native library made.
     """
 
     pictures: int = 0
@@ -53,6 +55,7 @@ class Costs:
     decode_s: float = 0.0
     read_bytes: int = 0
     dropped: list[str] = field(default_factory=list)
+    native: int = 0
 
     def add(self, other: Costs) -> None:
         """Take in what others took."""
@@ -61,6 +64,7 @@ class Costs:
         self.decode_s += other.decode_s
         self.read_bytes += other.read_bytes
         self.dropped += other.dropped
+        self.native += other.native
 
 
 class Task(NamedTuple):
@@ -115,6 +119,12 @@ class Seen:
 
     def __contains__(self, position: int) -> bool:
         return bool(self._bits[position >> 3] >> (position & 7) & 1)
+
+    def among(self, positions: Positions) -> npt.NDArray[np.int64]:
+        """Tell of some samples, by 1 or 0, whether they are remembered."""
+        held = np.frombuffer(self._bits, np.uint8)[positions >> 3].astype(np.int64)
+        bits: npt.NDArray[np.int64] = held >> (positions & 7) & 1
+        return bits
 
     def add(self, position: int) -> None:
         """Remember a sample."""

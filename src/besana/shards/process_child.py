@@ -13,8 +13,9 @@ import numpy as np
 from besana.errors import BesanaError, CorruptDataError
 from besana.shards.cache import BlockCache
 from besana.shards.feeding import ThreadFeed
+from besana.shards.jobs import Batch
 from besana.shards.manifest import open_manifest
-from besana.shards.passes import Batch, Pass
+from besana.shards.passes import Pass
 from besana.shards.process_feed import Failed, Order, Sent, map_slots
 from besana.shards.source import Source
 

@@ -29,9 +29,9 @@ from besana.shards.augment import Augment
 from besana.shards.cache import CacheCounts
 from besana.shards.feeding import Feed
 from besana.shards.fetching import FetchCounts
+from besana.shards.jobs import Batch
 from besana.shards.manifest import Positions
 from besana.shards.options import LoaderSettings, MemoryPlan
-from besana.shards.passes import Batch
 from besana.shards.pictures import Costs
 from besana.shards.ring import Lease
 from besana.shards.stream import Span

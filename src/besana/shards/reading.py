@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ class Scratch:
         pixels: Buffer for one decoded picture.
         done: Pictures made so far.
         doing: What the thread is at, for the watchdog's report.
+        filler: What the native library needs, where that fills batches.
     """
 
     def __init__(self, record_bytes: int, pixels_bytes: int) -> None:
@@ -43,6 +44,7 @@ class Scratch:
         self.files: OrderedDict[str, int] = OrderedDict()
         self.done = 0
         self.doing = "idle"
+        self.filler: Any = None
 
     def descriptor(self, path: str) -> int:
         """Open a file, or give it again; only the last few stay open."""
@@ -63,7 +65,13 @@ class Scratch:
 
 
 class Reader(ABC):
-    """Get framed records by their position in the manifest."""
+    """Get framed records by their position in the manifest.
+
+    Attributes:
+        paths: The shards' files, where all are files of this machine.
+    """
+
+    paths: list[str] | None = None
 
     def __init__(self, manifest: Manifest, storage: Storage) -> None:
         self._manifest = manifest
@@ -108,7 +116,7 @@ class FileReader(Reader):
 
     def __init__(self, manifest: Manifest, storage: Storage, paths: Sequence[str]) -> None:
         super().__init__(manifest, storage)
-        self._paths = paths
+        self.paths: list[str] = [*paths]
         self._ahead = Scratch(0, 0)
 
     @override
@@ -139,7 +147,7 @@ class FileReader(Reader):
         return record
 
     def _path(self, position: int) -> str:
-        return self._paths[int(self._manifest.shard[position])]
+        return self.paths[int(self._manifest.shard[position])]
 
     @override
     def close(self) -> None:

@@ -68,6 +68,7 @@ def report(clock: Clock, feed: Feed, memory: MemoryPlan) -> dict[str, Any]:
         "read_s": costs.read_s,
         "decode_s": costs.decode_s,
         "read_bytes": costs.read_bytes,
+        "native_pictures": costs.native,
         "requests": fetched.requests,
         "fetched_bytes": fetched.fetched_bytes,
         "cached_ranges": fetched.cached.hits,
