@@ -84,6 +84,19 @@ def test_a_picture_that_came_back_twice_comes_up_once(deck: Deck) -> None:
     assert len(set(found)) == len(found)
 
 
+def test_a_screen_of_look_alikes_is_filled_with_the_surest_of_its_class(deck: Deck) -> None:
+    deck.set_people(["Ana"])
+    deck.proposed = np.array([0] * 40 + [1] * 20, np.int16)
+    deck.certainty = np.linspace(0.4, 0.9, 60).astype(np.float32)[::-1].copy()
+    deck.cluster = np.zeros(60, np.int16)
+    deck.cluster[[0, 7, 30]] = 1
+    shown = deck.look_alikes("Ana", 40, "tab")
+    assert shown == [0, 7, 30, *(n for n in range(20) if n not in (0, 7))][:20]
+    deck.cluster[:25] = 1
+    assert deck.look_alikes("Ana", 40, "tab") == [*range(25), 30]
+    assert deck.look_alikes("Ana", 10, "tab") == list(range(10))
+
+
 def test_what_somebody_did_counts_at_once(deck: Deck) -> None:
     numbers = all_of(deck, "Ana")
     counted = []

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[2] / "docs"
-BARN = BarnSettings(days=1, interval_s=600, width_px=960, faults=False)
+BARN = BarnSettings(days=1, interval_s=600, width_px=800, faults=False)
 MOST_BYTES = 150_000
 
 
@@ -46,7 +46,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     barn = write_barn(tmp_path_factory.mktemp("pictured") / "barn", BARN)
     workspace = Workspace(barn.path)
     run(workspace, first="collect", last="prepare")
-    for who, first, step, wrong in (("Ana", 0, 3, 0), ("Eva", 1, 7, 2), ("Eva", 0, 9, 3)):
+    for who, first, step, wrong in (("Ana", 0, 5, 0), ("Eva", 1, 7, 2), ("Eva", 0, 25, 3)):
         run_stage(workspace, "label", {"file": [words_of(barn, who, first, step, wrong)]})
     embed(workspace)
     with served(workspace, DeskSettings(overlap_share=0.1)) as found:

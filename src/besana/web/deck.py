@@ -26,6 +26,7 @@ from besana.web.names import Names, Sample
 _PAGE_ROWS = 5000
 _BLOCK = 4096
 _LOOKED_THROUGH = 50_000
+_FEWEST_TOGETHER = 20
 _HELD_S = 120.0
 _COUNTED_S = 2.0
 FRESH, SKIPPED, LABELLED = range(3)
@@ -231,12 +232,12 @@ class Deck:
         if self.cluster is None or self.certainty is None or self.proposed is None:
             return sorted(free[:count].tolist())
         best = free[self.certainty[free].argmax()]
-        alike = free[
-            (self.cluster[free] == self.cluster[best])
-            & (self.proposed[free] == self.proposed[best])
-        ]
-        order = np.argsort(-self.certainty[alike], kind="stable")
-        return [int(number) for number in alike[order][:count]]
+        same = free[self.proposed[free] == self.proposed[best]]
+        alike = self.cluster[same] == self.cluster[best]
+        # Where few look alike the screen is filled up with the surest of the same class.
+        order = np.lexsort((-self.certainty[same], ~alike))
+        fewest = max(int(np.count_nonzero(alike)), min(count, _FEWEST_TOGETHER))
+        return [int(number) for number in same[order][: min(count, fewest)]]
 
     def _part(self, annotator: str) -> _Part:
         if annotator not in self._parts:
