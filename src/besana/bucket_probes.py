@@ -123,5 +123,11 @@ def _ask(question: Callable[[], Any]) -> Any:
 
     try:
         return question()
-    except (BotoCoreError, ClientError) as error:
+    except ClientError as error:
+        if error.response["Error"]["Code"] == "NoSuchBucket":
+            raise StorageError(
+                "The bucket does not exist.", "Make it where it shall stand, or correct store."
+            ) from None
+        raise StorageError(str(error), "Check address, credentials and rights.") from None
+    except BotoCoreError as error:
         raise StorageError(str(error), "Check address, credentials and rights.") from None

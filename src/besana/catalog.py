@@ -317,9 +317,13 @@ class Catalog:
                 with connection.begin():
                     yield connection
         except OperationalError as error:
+            said = " ".join(str(error.orig).split()).rstrip(".?")
+            is_file = self.url.startswith("sqlite")
             raise StorageError(
-                f"The catalog {_without_password(self.url)} refused: {error.orig}.",
-                "Check the disk, or wait until another process is done.",
+                f"The catalog {_without_password(self.url)} refused: {said}.",
+                "Check the disk, or wait until another process is done."
+                if is_file
+                else "Check address, user and password, and that the server runs.",
             ) from None
         except SQLAlchemyError as error:
             # Unlike the above this is our mistake, so the cause stays visible.

@@ -46,8 +46,8 @@ def run(workspace: Workspace, config: Config) -> dict[str, Change]:
         for table in published:
             url = f"{place}/{table.name}"
             changes[table.name] = publish(workspace.catalog, table, url)
-            if config.compact:
-                say(f"{table.name}: {compact(table, url):,} files put together")
+            if config.compact and (files := compact(table, url)):
+                say(f"{table.name}: {files:,} files put together")
             advance(1)
     versions = {name: change.version for name, change in changes.items()}
     remember(workspace.catalog, place, versions)

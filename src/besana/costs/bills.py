@@ -184,7 +184,7 @@ def billing(workspace: Workspace, stage: str, config: Any) -> Iterator[Bill]:
     left = _left(workspace, tariff, holdings.frame_bytes + holdings.sample_bytes)
     bill = Bill(stage, expected, tariff, config)
     if left is not None and bill.planned.likely > left:
-        raise _over(bill, f"would likely cost {bill.planned.likely:,.2f}", left)
+        raise _over(bill, f"would likely cost {_money(bill.planned.likely)}", left)
     token, failed, before = _current.set(bill), True, METER.watch
     METER.watch = _guard(bill, left) if left is not None else before
     try:
@@ -228,7 +228,7 @@ def _guard(bill: Bill, left: float) -> Any:
     def watch(_total: Traffic) -> None:
         if bill.money.likely > left:
             METER.watch = None  # what is under way may end, and rows of what is done be written
-            raise _over(bill, f"has cost {bill.money.likely:,.2f} so far", left)
+            raise _over(bill, f"has cost {_money(bill.money.likely)} so far", left)
 
     return watch
 
@@ -236,10 +236,15 @@ def _guard(bill: Bill, left: float) -> Any:
 def _over(bill: Bill, what: str, left: float) -> BesanaError:
     settings, currency = bill.tariff.settings, bill.tariff.book.currency
     return BesanaError(
-        f"'{bill.stage}' {what} {currency}; {max(left, 0):,.2f} of this month's budget of "
-        f"{settings.budget_month:,.2f} {currency} are left.",
+        f"'{bill.stage}' {what} {currency}; {_money(max(left, 0))} of this month's budget of "
+        f"{_money(settings.budget_month)} {currency} are left.",
         "See what is cheaper with 'besana plan', or raise budget_month in [costs].",
     )
+
+
+def _money(value: float) -> str:
+    """Write an amount; a small one with two digits that say something."""
+    return f"{value:,.2f}" if value >= 0.1 or not value else f"{value:.2g}"
 
 
 def write_line(workspace: Workspace, record: dict[str, Any]) -> None:
