@@ -6,6 +6,7 @@ Writes: drift, reports/monitor.prom
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,7 @@ from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError, StorageError
 from besana.progress import track
 from besana.storage import Folder
-from besana.web.alerts import Mail, post, prometheus_text, send_mail
+from besana.web.alerts import Gauge, Mail, post, prometheus_text, send_mail
 from besana.web.report_page import open_report
 from besana.workspace import Report, Text, Workspace
 
@@ -94,7 +95,13 @@ class Config(Settings):
     )
 
 
-def run(workspace: Workspace, config: Config | None = None, engine: Engine | None = None) -> Report:
+def run(
+    workspace: Workspace,
+    config: Config | None = None,
+    engine: Engine | None = None,
+    *,
+    clock: dt.datetime | None = None,
+) -> Report:
     """Take every look that is due at every camera, and tell people what is new.
 
     Looks end at full hours of the camera's clock and are taken once; the first one ends a window
@@ -105,6 +112,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
         workspace: Where the predictions are.
         config: Settings; None means those of the workspace.
         engine: Not needed; here as in every stage.
+        clock: What time it is; None means now.
 
     Raises:
         NotReadyError: If no such model version is registered, or it has predicted nothing.
@@ -120,7 +128,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     with open_report(workspace, "monitor", config) as report:
         report.fact("model", f"{version.model}/{version.number}")
         report.fact("dataset", version.tags.get("dataset", ""))
-        _watch(workspace, config, version, report)
+        _watch(workspace, config, version, report, clock or dt.datetime.now(dt.UTC))
         _tell(workspace, config, version, report)
         _show(workspace, config, version, report)
     return report
@@ -134,14 +142,16 @@ def _check_mail(config: Config) -> None:
         )
 
 
-def _watch(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
+def _watch(
+    workspace: Workspace, config: Config, version: Version, report: Report, clock: dt.datetime
+) -> None:
     """Look at every camera; the model is loaded only when a look is due."""
     from besana.watching.due import Pace, plan_looks
     from besana.web.monitor_page import waiting_section
 
     manifest = _dataset(workspace, version).manifest()
     pace = Pace(config.window_hours, config.every_hours, config.remind_days)
-    cameras = list(plan_looks(workspace, version.model, version.number, manifest, pace))
+    cameras = list(plan_looks(workspace, version.model, version.number, manifest, pace, clock))
     due = [camera for camera in cameras if camera.looks]
     looks = sum(len(camera.looks) for camera in due)
     report.fact("looks", looks)
@@ -288,6 +298,7 @@ def _ways(
 
 
 def _show(workspace: Workspace, config: Config, version: Version, report: Report) -> None:
+    from besana.watching.rhythm import live_cameras
     from besana.watching.state import latest_rows
     from besana.web.monitor_page import gauges, monitor_sections
 
@@ -297,6 +308,13 @@ def _show(workspace: Workspace, config: Config, version: Version, report: Report
         workspace, version.model, version.number, rows, config.pictures
     ):
         report.add(section)
-    text = prometheus_text(gauges(workspace.name, rows))
+    due = [
+        ({"farm": workspace.name, "camera": name}, one.due_at.timestamp())
+        for name, one in live_cameras(workspace.catalog).items()
+    ]
+    awaited = Gauge(
+        "besana_next_frame_due_timestamp_seconds", "When the next frame should have come.", due
+    )
+    text = prometheus_text([*gauges(workspace.name, rows), awaited])
     Folder(workspace.reports).write(_PROMETHEUS, text.encode())
     report.files[_PROMETHEUS] = workspace.reports / _PROMETHEUS

@@ -78,7 +78,7 @@ def plan_looks(
     version: int,
     manifest: Manifest,
     pace: Pace,
-    clock: dt.datetime | None = None,
+    clock: dt.datetime,
 ) -> Iterator[Camera]:
     """Plan the looks at each camera.
 
@@ -93,9 +93,8 @@ def plan_looks(
         version: Its version.
         manifest: The dataset that it was trained on.
         pace: How often.
-        clock: What time it is; None means now.
+        clock: What time it is.
     """
-    clock = clock or dt.datetime.now(dt.UTC)
     late = overdue(workspace.catalog, clock)
     served = served_cameras(workspace.catalog)
     names = sorted({*workspace.catalog.counted(tables.frames), *served})

@@ -16,7 +16,7 @@ from besana.statistics.blocks import Blocks, add_up, by_day_or_block, slot_of
 from besana.statistics.local_time import local_seconds
 from besana.watching.learnt import Learnt, is_of
 from besana.watching.look import CAMERA, Seen, Stream
-from besana.watching.rows import FRAME_COLUMNS, Judged, judged_pages, read_frames
+from besana.watching.rows import FRAME_COLUMNS, Asked, Judged, judged_pages, read_frames
 from besana.watching.served import served_frames, served_pages
 from besana.watching.vectors import placed
 from besana.watching.words import expected_of_labels
@@ -194,27 +194,17 @@ def seen_since(
     parts: list[dict[str, Stream]] = []
     right: list[Blocks] = []
     collected = served = 0
-    model, version = learnt.model, learnt.version
-    classes = tuple(learnt.words.classes)
-    pages = chain(
-        judged_pages(
-            workspace.catalog,
-            camera,
-            start,
-            end,
-            model=model,
-            version=version,
-            classes=classes,
-            multi=learnt.words.kind == "multi",
-        ),
-        served_pages(
-            workspace.catalog, camera, start, end, model=model, version=version, classes=classes
-        ),
+    words = learnt.words
+    asked = Asked(
+        *(camera, start, end, learnt.model, learnt.version),
+        classes=tuple(words.classes),
+        multi=words.kind == "multi",
     )
+    pages = chain(judged_pages(workspace.catalog, asked), served_pages(workspace.catalog, asked))
     for page in pages:
         local = local_seconds(page.at_s, zone)
         hour, slot = local // 3600, slot_of(local, BLOCK_HOURS)
-        said, looks = learnt.words.said(page.probability), _page_looks(learnt, page, local)
+        said, looks = words.said(page.probability), _page_looks(learnt, page, local)
         parts.append(streams_of(hour, slot, page.region, said, looks))
         right.append(add_up(hour, slot, _rightness(learnt, page)[:, None], slots=SLOTS))
         collected, served = collected + len(page.places), served + len(page) - len(page.places)

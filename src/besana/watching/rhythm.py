@@ -61,11 +61,23 @@ def rhythm_of(catalog: Catalog, camera: str) -> Rhythm | None:
     return newest if newest is not None and newest.lag <= _LIVE else None
 
 
-def overdue(catalog: Catalog, now: dt.datetime) -> Mapping[str, Rhythm]:
-    """Give the cameras whose next frame should have come, by name."""
+def live_cameras(catalog: Catalog) -> Mapping[str, Rhythm]:
+    """Give the cameras whose frames come as they are taken, by name."""
     names = {*catalog.counted(tables.frames), *_served_names(catalog)}
     rhythms = {name: rhythm_of(catalog, name) for name in sorted(names)}
-    return {name: one for name, one in rhythms.items() if one is not None and now > one.due_at}
+    return {name: one for name, one in rhythms.items() if one is not None}
+
+
+def overdue(catalog: Catalog, now: dt.datetime) -> Mapping[str, Rhythm]:
+    """Give the cameras whose next frame should have come, by name.
+
+    Who has sent nothing for a month is no longer missed: that farm, or camera, is over.
+    """
+    return {
+        name: one
+        for name, one in live_cameras(catalog).items()
+        if one.due_at < now <= one.last_at + _LOOKED_BACK
+    }
 
 
 def _collected(catalog: Catalog, camera: str) -> Rhythm | None:

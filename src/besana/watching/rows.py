@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,22 +159,12 @@ class Judged:
         return len(self.at_s)
 
 
-def judged_pages(
-    catalog: Catalog,
-    camera: str,
-    start: dt.datetime,
-    end: dt.datetime,
-    *,
-    model: str,
-    version: int,
-    classes: tuple[str, ...],
-    multi: bool,
-) -> Iterator[Judged]:
-    """Read the usable samples that a model version has classified, page by page.
+@dataclass(frozen=True)
+class Asked:
+    """Which samples are read, and whose words about them.
 
-    Args:
-        catalog: Where they are.
-        camera: Whose.
+    Attributes:
+        camera: Whose samples.
         start: First time, included.
         end: Last time, not included.
         model: Name of the model.
@@ -182,6 +172,23 @@ def judged_pages(
         classes: The model's classes, in order.
         multi: Whether several classes may hold.
     """
+
+    camera: str
+    start: dt.datetime
+    end: dt.datetime
+    model: str
+    version: int
+    classes: tuple[str, ...]
+    multi: bool
+
+    def probability(self, rows: Iterable[Any]) -> Floats:
+        """Read the probabilities of rows, (rows, classes)."""
+        said = [[row.probabilities.get(name, 0.0) for name in self.classes] for row in rows]
+        return np.array(said, np.float64).reshape(-1, len(self.classes))
+
+
+def judged_pages(catalog: Catalog, asked: Asked) -> Iterator[Judged]:
+    """Read the usable samples that a model version has classified, page by page."""
     f, s, p, i = tables.frames.c, tables.samples.c, tables.predictions.c, tables.issues.c
     blocked = sa.exists().where(i.frame_id == f.id, i.blocks)
     joined = tables.frames.join(tables.samples, s.frame_id == f.id).join(
@@ -189,25 +196,23 @@ def judged_pages(
         sa.and_(
             p.frame_id == s.frame_id,
             p.region == s.region,
-            p.model == model,
-            p.version == version,
+            p.model == asked.model,
+            p.version == asked.version,
         ),
     )
     select = (
         sa.select(f.captured_at, *(s[name] for name in PLACE), p.probabilities)
         .select_from(joined)
-        .where(*between(camera, start, end), ~blocked)
+        .where(*between(asked.camera, asked.start, asked.end), ~blocked)
     )
     for page in catalog.pages(select, [s.frame_id, s.region], _PAGE_ROWS):
-        said = said_between(catalog, page[0].frame_id, page[-1].frame_id, multi=multi)
+        said = said_between(catalog, page[0].frame_id, page[-1].frame_id, multi=asked.multi)
         rows = [row._mapping for row in page]
         yield Judged(
             places=[{name: row[name] for name in PLACE} for row in rows],
             at_s=np.array([int(row["captured_at"].timestamp()) for row in rows], np.int64),
             region=np.array([row["region"] for row in rows]),
-            probability=np.array(
-                [[row["probabilities"].get(name, 0.0) for name in classes] for row in rows]
-            ),
+            probability=asked.probability(page),
             classes_said=[_settled(said.get((row["frame_id"], row["region"]))) for row in rows],
         )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from besana import catalog as tables
 from besana.catalog import Catalog
 from besana.catalog_watch import has_served, served
-from besana.watching.rows import Frames, Judged, between, figures_of, frames_of
+from besana.watching.rows import Asked, Frames, Judged, between, figures_of, frames_of
 
 _PAGE_ROWS = 2000
 _DAY = dt.timedelta(days=1)
@@ -58,37 +58,18 @@ def served_frames(catalog: Catalog, camera: str, start: dt.datetime, end: dt.dat
     return frames_of(at_s, rows, hashes)
 
 
-def served_pages(
-    catalog: Catalog,
-    camera: str,
-    start: dt.datetime,
-    end: dt.datetime,
-    *,
-    model: str,
-    version: int,
-    classes: tuple[str, ...],
-) -> Iterator[Judged]:
+def served_pages(catalog: Catalog, asked: Asked) -> Iterator[Judged]:
     """Read what a model version said of served frames, answered or in the shadow, by pages.
 
     The time of a sample is when it was served. Frames that were collected too are left out.
-
-    Args:
-        catalog: Where they are.
-        camera: Whose.
-        start: First time, included.
-        end: Last time, not included.
-        model: Name of the model.
-        version: Its version.
-        classes: The model's classes, in order.
     """
-    own = [served.c.model == model, served.c.version == version]
-    for page in _pages(catalog, camera, start, end, own):
-        said = [[row.probabilities.get(name, 0.0) for name in classes] for row in page]
+    own = [served.c.model == asked.model, served.c.version == asked.version]
+    for page in _pages(catalog, asked.camera, asked.start, asked.end, own):
         yield Judged(
             places=[],
             at_s=np.array([int(row.served_at.timestamp()) for row in page], np.int64),
             region=np.array([row.region for row in page]),
-            probability=np.array(said),
+            probability=asked.probability(page),
             classes_said=[None] * len(page),
             vectors=_vectors([row.embedding for row in page]),
         )

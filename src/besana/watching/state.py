@@ -172,13 +172,17 @@ def watched_cameras(catalog: Catalog) -> list[Watched]:
     return found
 
 
-def watch_status(catalog: Catalog) -> str:
+def watch_status(catalog: Catalog, clock: dt.datetime | None = None) -> str:
     """Say in a line how the cameras of the last watched model are, and which ones are silent.
 
     Empty before the first look while every frame that is due has come.
+
+    Args:
+        catalog: Whose cameras.
+        clock: What time it is; None means now.
     """
     cameras = watched_cameras(catalog)
-    silent = overdue(catalog, dt.datetime.now(dt.UTC))
+    silent = overdue(catalog, clock or dt.datetime.now(dt.UTC))
     said = [f"{name} silent since {one.last_at:%Y-%m-%d %H:%M} UTC" for name, one in silent.items()]
     said += [_camera_status(one) for one in cameras if one.name not in silent]
     model = f"{cameras[0].model}: " if cameras else ""
