@@ -1,10 +1,10 @@
-# make demo | test | check | fix | docs | pictures | bench | bench-loader. Needs Python 3.11 or later; everything else goes
+# make demo | test | native | check | fix | docs | pictures | bench | bench-loader. Needs Python 3.11 or later; everything else goes
 # into .venv, from the package index that pip is set up for, at the versions in constraints.txt.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test slow check fix docs pictures bench bench-loader
+.PHONY: demo test slow native check fix docs pictures bench bench-loader
 
 # Compiled modules are kept, whatever the machine says: importing torch and mlflow takes a third.
 export PYTHONDONTWRITEBYTECODE :=
@@ -26,10 +26,14 @@ demo: $(VENV)/.ready-to-run
 test: $(VENV)/.ready-to-develop
 	$(PYTEST) -n 2 --dist loadfile
 
-slow: $(VENV)/.ready-to-develop
+slow: $(VENV)/.ready-to-develop $(VENV)/.ready-for-peers
 	# TensorFlow and torch's Triton end a process that loads both, so the shards have their own.
 	$(PYTEST) -m slow tests/shards
 	$(PYTEST) -m slow --ignore=tests/shards
+
+# What fills the loader's batches without the interpreter: needs Rust, cmake, nasm, a C compiler.
+native: $(VENV)/.ready-to-develop
+	PATH="$$PATH:$$HOME/.cargo/bin" $(INSTALL) --reinstall-package besana-native ./native
 
 check: $(VENV)/.ready-to-develop
 	$(BIN)/ruff check .
@@ -66,6 +70,11 @@ $(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/uv
 $(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/uv
 	$(INSTALL) --editable ".[all]" --group test --group lint --group docs
 	touch $(VENV)/.ready-to-run $@
+
+# Loaders of others, for the tests that they read our shards.
+$(VENV)/.ready-for-peers: pyproject.toml constraints.txt | $(VENV)/.ready-to-develop
+	$(INSTALL) --group peers
+	touch $@
 
 $(BIN)/uv:
 	@[ -n "$(PYTHON)" ] || { echo "besana needs Python 3.11 or later with venv and pip;" \
