@@ -32,6 +32,8 @@ _MOST = 3000
 _FRAMES_A_QUERY = 400
 _SHOWN = 40
 _PAUSE_S = 120.0
+_SHORTEST_S = 20.0
+_USUAL_AN_HOUR = 1000
 _LATEST = 500
 
 
@@ -148,16 +150,20 @@ class TeamRoutes:
         times = sorted(row.labelled_at for row in rows)
         gaps = np.diff([at.timestamp() for at in times])
         busy = gaps[gaps < _PAUSE_S]
-        an_hour = 3600 * len(busy) / busy.sum() if len(busy) and busy.sum() else 0.0
+        # One key for a whole run says nothing about how long a picture takes.
+        known = float(busy.sum()) >= _SHORTEST_S
+        an_hour = 3600 * len(busy) / busy.sum() if known else 0.0
         last = times[-1].isoformat(timespec="seconds") if times else ""
         return {"name": name, "labels": total, "an_hour": round(float(an_hour)), "last": last}
 
-    async def learning(self, request: Request) -> dict[str, Any]:
+    async def learning(self) -> dict[str, Any]:
         """Tell how good the model in the loop is, and what the next half hour would buy."""
-        learned = self._desk.learned
-        pace = await run_in_threadpool(self._pace, caller_of(request).name)
-        people = max(1, len(self._annotators()))
-        more = max(1, round(pace["an_hour"] / 2)) * people
+        learned, progress = self._desk.learned, self._desk.deck.progress("")
+        people = self._annotators()
+        paces = await run_in_threadpool(lambda: [self._pace(name)["an_hour"] for name in people])
+        an_hour = np.mean([pace for pace in paces if pace] or [_USUAL_AN_HOUR])
+        left = progress["samples"] - progress["labelled"]
+        more = max(1, min(round(float(an_hour) / 2) * max(1, len(people)), left))
         return {
             "labels": learned.labels,
             "order": self._desk.order,

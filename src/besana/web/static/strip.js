@@ -53,7 +53,7 @@ function drawn(run, place) {
   return make(
     "li",
     { class: "run", "aria-current": place === at ? "true" : null, "data-state": run.name ? "done" : run.out ? "out" : "open", onclick: () => go(place) },
-    make("p", {}, make("strong", {}, ...(run.name ? [run.name] : run.out ? [say("left out")] : run.proposed ? [say("Proposed: {}", run.proposed)] : [say("no class yet")])), " ", say("{} frames, {} to {}", number(run.end - run.start), when(items[run.start].at), when(items[run.end - 1].at))),
+    make("p", {}, make("strong", {}, ...(run.name ? [run.name] : run.out ? [say("left out")] : run.proposed ? [say("Proposed: {}", run.proposed)] : [say("no class yet")])), " ", ...stretch(run)),
     make(
       "div",
       { class: "film" },
@@ -63,6 +63,12 @@ function drawn(run, place) {
       }),
     ),
   );
+}
+
+function stretch({ start, end }) {
+  const first = when(items[start].at);
+  if (end - start === 1) return [say("one frame"), `, ${first}`];
+  return [say("{} frames, {} to {}", number(end - start), first, when(items[end - 1].at))];
 }
 
 function go(place) {
