@@ -44,3 +44,14 @@ def test_other_cows_are_found():
     found = [one.end_day for one in looks if drifting(one.findings)]
     assert found
     assert 13 < found[0] <= 14
+
+
+@pytest.mark.slow
+def test_another_herd_is_found_within_a_day_in_most_barns():
+    hours = []
+    for seed in range(8):
+        samples = draw_samples(seed, 15, new_herd_from_day=13, strength=2.0)
+        looks = watch_samples(samples, train_days=10)
+        found = [one.end_day for one in looks if one.end_day > 13 and drifting(one.findings)]
+        hours.append((found[0] - 13) * 24 if found else float("inf"))
+    assert sum(one <= 24 for one in hours) >= 7
