@@ -33,14 +33,14 @@ def gather_keys(embeddings: Embeddings, keys: NDArray[np.uint64], path: Path) ->
             here = place < len(keys)
             here[here] = ordered[place[here]] == block.keys[here]
             rows, vectors = order[place[here]], block.vectors[here]
-            for first, run in _runs(rows):
+            for first, run in runs(rows):
                 file.seek(int(rows[first]) * item)
                 file.write(vectors[first : first + run].tobytes())
             found[rows] = True
     return found
 
 
-def _runs(rows: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
+def runs(rows: NDArray[np.integer]) -> Iterator[tuple[int, int]]:
     """Cut row numbers into stretches that follow each other: (first index, length)."""
     if not len(rows):
         return

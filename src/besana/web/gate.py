@@ -188,7 +188,7 @@ class Gate:
             check_origin(scope, headers, host)
             caller = self.identify(headers, scope)
             answer.caller = caller
-            check_role(access, caller)
+            check_role(access, caller, _SIGN_IN if self.sign_in else _SEND_TOKEN)
             if scope["method"] not in _SAFE:
                 _check_change(access, caller, headers)
             body = await self._body(access, headers, receive)
@@ -295,12 +295,21 @@ def check_origin(scope: Scope, headers: dict[str, str], host: str) -> None:
         raise RefusedError(403, "foreign", "The request comes from another site.")
 
 
-def check_role(access: Access, caller: Caller | None) -> None:
-    """Refuse a caller whose role does not reach."""
+_SIGN_IN, _SEND_TOKEN = "Sign in first.", "Send a token: 'Authorization: Bearer TOKEN'."
+
+
+def check_role(access: Access, caller: Caller | None, stranger: str = _SIGN_IN) -> None:
+    """Refuse a caller whose role does not reach.
+
+    Args:
+        access: What is asked for.
+        caller: Who asks; None for nobody known.
+        stranger: What somebody unknown hears.
+    """
     if access.role == "public":
         return
     if caller is None:
-        raise RefusedError(401, "signed_out", "Sign in first.")
+        raise RefusedError(401, "signed_out", stranger)
     if caller.role == access.role or (
         access.role in ROLES
         and caller.role in ROLES
