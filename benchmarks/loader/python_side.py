@@ -1,11 +1,13 @@
 """How many pictures a second the loader's own Python keeps up with, if decoding had many cores.
 
 Run: python benchmarks/loader/python_side.py FOLDER [--threads 16] [--loaders 1] [--decode-us 640]
+                                                    [--native]
 
 Decoding and resizing are replaced by a sleep that holds no lock, as long as both take on one core;
-everything else is the loader: order, plan, reading, checksum, parts, batches. FOLDER is a picture
-set in the format `parts`, as `run.py --folder` keeps it. Several loaders share the threads, each a
-rank in a process of its own.
+everything else is the loader: order, plan, reading, checksum, parts, batches. With --native it is
+the whole call of the native part, which reads and checks too. FOLDER is a picture set in the
+format `parts`, as `run.py --folder` keeps it. Several loaders share the threads, each a rank in a
+process of its own.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ def main() -> None:
     parser.add_argument("--loaders", type=int, default=1)
     parser.add_argument("--decode-us", type=float, default=640.0)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--native", action="store_true", help="the native part fills batches")
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.rank is not None:
@@ -46,6 +49,7 @@ def main() -> None:
     ]
     found = [json.loads(process.communicate()[0]) for process in started]
     limit = options.threads / options.decode_us * 1e6
+    print("native part," if options.native else "Python alone,", end=" ")
     print(f"{options.threads} threads in {options.loaders} processes that sleep", end=" ")
     print(f"{options.decode_us:g} us a picture instead of decoding it:", end=" ")
     print(f"{sum(rate for rate, _ in found):,.0f} pictures/s (at most {limit:,.0f}),", end=" ")
@@ -55,7 +59,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> tuple[float, float]:
     """Measure one loader."""
-    replace(options.decode_us / 1e6)
+    (replace_native if options.native else replace)(options.decode_us / 1e6)
     loader = Loader(
         options.folder / "manifest.parquet",
         batch_size=BATCH * options.loaders,
@@ -66,6 +70,7 @@ def measure(options: argparse.Namespace) -> tuple[float, float]:
         memory_bytes=2 << 30,
         rank=options.rank,
         ranks=options.loaders,
+        native=options.native,
     )
     with loader:
         run(loader, 1.0)
@@ -87,6 +92,21 @@ def replace(seconds: float) -> None:
     decoding.simplejpeg.decode_jpeg = decode
     pictures.resize = lambda pixels, size, out=None: out
     pictures.cv2.flip = lambda pixels, code, dst: dst
+
+
+def replace_native(seconds: float) -> None:
+    """Put a sleep in place of the native part's call."""
+    import besana_native
+
+    class Sleeper:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def fill(self, orders: Any, *_: Any) -> tuple[bytes, float]:
+            time.sleep(seconds * len(orders))
+            return bytes([1]) * len(orders), 0.0
+
+    besana_native.Filler = Sleeper
 
 
 def run(loader: Loader, seconds: float) -> tuple[float, float]:

@@ -27,7 +27,10 @@ from report import write_report
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
-OWN = ("besana_parts", "besana_plain", "tf_data", "bare_parts", "bare_work", "bare_plain")
+OWN = (
+    *("besana_native_parts", "besana_native_plain", "besana_process", "besana_parts"),
+    *("besana_plain", "tf_data", "bare_parts", "bare_work", "bare_plain"),
+)
 PEERS = (
     *("torchvision_v2", "image_folder", "web_dataset", "lit_data", "mosaic_streaming"),
     *("hf_datasets", "lance_table", "spdl_threads", "grain_arrays", "dali_cpu"),
@@ -58,10 +61,10 @@ def groups(workers: int) -> dict[str, tuple[str, list[Entry]]]:
         found[f"{pictures} uint8"] = "uint8", entries
         floats = [entry for entry in entries if not entry.contender.startswith("bare")]
         found[f"{pictures} float32"] = "float32", floats
-    small, large = Entry("besana_parts", "455x256", workers), "1920x1080"
-    frames = [Entry(name, large, workers) for name in ("tf_data", "besana_parts")]
+    small, large = Entry("besana_native_parts", "455x256", workers), "1920x1080"
+    frames = [Entry(name, large, workers) for name in ("tf_data", "besana_native_parts")]
     found["working resolution"] = "uint8", [small, *frames]
-    threads = [Entry("besana_parts", pictures, n) for pictures in ("500x375",) for n in (1, 2)]
+    threads = [Entry("besana_native_parts", "500x375", n) for n in (1, 2)]
     found["threads"] = "uint8", threads
     return found
 

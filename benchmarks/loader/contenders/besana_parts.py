@@ -1,4 +1,4 @@
-"""besana on JPEG that decodes in parts."""
+"""besana on JPEG that decodes in parts, by Python."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from besana.shards import Augment, Loader
 
 NEEDS = ("besana", "simplejpeg", "torch")
 FORMAT = "parts"
-SETTINGS = "defaults"
+SETTINGS = "defaults, without the native part"
 DTYPES = ("uint8", "float32")
 
 
-def stream(work: Work, name: str = FORMAT) -> Iterator[Any]:
-    """Give batches without end."""
+def stream(work: Work, name: str = FORMAT, **more: bool) -> Iterator[Any]:
+    """Give batches without end.
+
+    Args:
+        work: What everybody does.
+        name: Which bytes.
+        more: Settings of the loader.
+    """
     torch.set_num_threads(work.workers)
     loader = Loader(
         work.folder / name / "manifest.parquet",
@@ -26,6 +32,7 @@ def stream(work: Work, name: str = FORMAT) -> Iterator[Any]:
         augment=Augment(crop_area_share=AREA, crop_ratio=RATIO),
         fit="crop",
         threads=work.workers,
+        **({"native": False} | more),
         **({"dtype": "float32", "mean": MEAN, "std": STD} if work.is_float else {}),
     )
     with loader:

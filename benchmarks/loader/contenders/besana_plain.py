@@ -1,4 +1,4 @@
-"""besana on the plain JPEG that everyone reads."""
+"""besana on the plain JPEG that everyone reads, by Python."""
 
 from __future__ import annotations
 

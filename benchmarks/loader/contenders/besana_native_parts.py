@@ -1,0 +1,20 @@
+"""besana on JPEG that decodes in parts, by its native part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from work import Work
+
+from contenders import besana_parts
+
+NEEDS = ("besana", "besana-native", "torch")
+FORMAT = "parts"
+SETTINGS = "defaults, native part"
+DTYPES = besana_parts.DTYPES
+
+
+def stream(work: Work) -> Iterator[Any]:
+    """Give batches without end."""
+    return besana_parts.stream(work, FORMAT, native=True)
