@@ -236,6 +236,33 @@ def test_missing_original_is_tried_again(tmp_path: Path) -> None:
     assert workspace.catalog.count(sa.select(tables.issues)) == 0
 
 
+def test_samples_that_were_lost_or_damaged_are_prepared_again(barn: Workspace) -> None:
+    prepared(barn)
+    before = samples(barn)
+    shards = sorted({row.shard for row in before})
+    whole = {row.frame_id: example(barn, row) for row in before}
+    assert prepared(barn, check=True).facts["damaged_samples"] == 0
+
+    lost, flipped = (barn.shards.local_path(name) for name in shards[:2])
+    assert lost
+    assert flipped
+    lost.unlink()
+    hit = next(row for row in before if row.shard == shards[1])
+    data = bytearray(flipped.read_bytes())
+    data[hit.payload_offset_bytes + 40] ^= 1
+    flipped.write_bytes(data)
+    gone = [row for row in before if row.shard == shards[0]]
+
+    assert prepared(barn).counts_in == 0
+    report = prepared(barn, check=True)
+    assert report.facts["damaged_samples"] == len(gone) + 1
+    assert report.counts_out == len({row.frame_id for row in (*gone, hit)})
+    after = samples(barn)
+    assert [row[:3] for row in after] == [row[:3] for row in before]
+    assert {row.frame_id: example(barn, row) for row in after} == whole
+    assert prepared(barn, check=True).counts_in == 0
+
+
 def test_shards_close_above_their_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (256, 1024, 3), np.uint8) for _ in range(8)]

@@ -311,7 +311,7 @@ class Pass:
             raise CorruptDataError(
                 f"{len(dropped)} of {len(self._positions)} samples cannot be used, more than the "
                 f"share of {self._settings.max_dropped_share} allowed:\n{shown}\n",
-                "Prepare their frames again, or raise max_dropped_share.",
+                "Run besana prepare with --check, then split; or raise max_dropped_share.",
             )
 
     def _wait(self, part: Future[Costs]) -> None:

@@ -319,12 +319,13 @@ class _Runs(NamedTuple):
 def _short(shard: str, offset: int) -> CorruptDataError:
     return CorruptDataError(
         f"Shard '{shard}' ends inside the record at byte {offset}.",
-        "Restore the shard from a copy, or prepare its frames again.",
+        "Restore the shard from a copy, or run besana prepare with --check, then split.",
         "truncated",
     )
 
 
 def _missing(shard: str, storage: Storage) -> NotFoundError:
     return NotFoundError(
-        f"No shard '{shard}' in {storage.url}.", "Run besana prepare, or check the path."
+        f"No shard '{shard}' in {storage.url}.",
+        "Check the path, or run besana prepare with --check, then split.",
     )

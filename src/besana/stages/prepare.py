@@ -33,6 +33,7 @@ from besana.images.look import check_bytes
 from besana.images.samples import EncodedSample, frame_samples
 from besana.progress import track
 from besana.shards.example import Feature
+from besana.shards.repair import forget_damaged, retry_missing
 from besana.shards.writer import Location, ShardWriter, sample_example
 from besana.storage import Storage, read_original
 from besana.web.report_page import open_report
@@ -68,6 +69,10 @@ class Config(Settings):
         ge=0,
         le=1,
         description="Share of dropped frames above which a run of 100 frames or more fails.",
+    )
+    check: bool = Field(
+        default=False,
+        description="First read all samples; those lost or damaged are prepared again.",
     )
 
 
@@ -112,7 +117,8 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     counted = workspace.catalog.counted
     if counted(tables.frames) and not (counted(tables.quality) or counted(tables.issues)):
         raise NotReadyError("Nobody looked at the frames.", f"Run: besana clean {workspace.path}")
-    _retry_missing(workspace)
+    retry_missing(workspace.catalog)
+    damaged = _damaged(workspace) if config.check else 0
     recipes = {
         name: recipe(workspace.camera(name), config.size_px, config.quality)
         for name in counted(tables.frames)
@@ -120,10 +126,18 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     total = sum(workspace.catalog.count(_work(*item)) for item in recipes.items())
     allowed_share = config.max_dropped_share if total >= _FEWEST_TO_FAIL else 1.0
     with open_report(workspace, "prepare", config, max_dropped_share=allowed_share) as report:
+        if config.check:
+            report.fact("damaged_samples", damaged)
+            report.result(f"{damaged:,} samples were lost or damaged")
         with track("prepare", total) as advance:
             _prepare(workspace, config, engine, recipes, report, advance)
         report.peak_memory_bytes = engine.peak_memory_bytes
     return report
+
+
+def _damaged(workspace: Workspace) -> int:
+    with track("check", sum(workspace.catalog.counted(tables.samples).values())) as advance:
+        return forget_damaged(workspace, advance)
 
 
 def _prepare(
@@ -382,14 +396,3 @@ def _store(workspace: Workspace, summary: _Summary) -> None:
 def _parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
     for start in range(0, len(items), _ROWS_AT_ONCE):
         yield items[start : start + _ROWS_AT_ONCE]
-
-
-def _retry_missing(workspace: Workspace) -> None:
-    """Forget that originals were missing: they may be back."""
-    issues = tables.issues.c
-    if not workspace.catalog.counted(tables.issues).get("missing"):
-        return
-    with workspace.catalog.transaction() as connection:
-        connection.execute(
-            sa.delete(tables.issues).where(issues.kind == "missing", issues.stage == "prepare")
-        )
