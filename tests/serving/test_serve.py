@@ -143,6 +143,7 @@ def test_without_the_token_nothing_is_answered(server, picture):
     for token in ("", "Bearer wrong", "Basic abc"):
         answer = server.ask("POST", "/predict", picture, "image/png", Authorization=token)
         assert answer.status == 401
+        assert "Bearer" in answer.json["problem"]
         assert server.ask("GET", "/metrics", Authorization=token).status == 401
     assert server.ask("GET", "/healthz", Authorization="").status == 200
 
