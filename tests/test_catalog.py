@@ -26,6 +26,16 @@ def test_a_file_that_is_no_database_is_a_storage_error(tmp_path):
         Catalog(f"sqlite:///{tmp_path}/catalog.db")
 
 
+def test_a_damaged_catalog_is_a_storage_error_that_says_so(tmp_path):
+    path = tmp_path / "catalog.db"
+    Catalog(f"sqlite:///{path}").close()
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(StorageError) as caught:
+        Catalog(f"sqlite:///{path}")
+    assert caught.value.problem.startswith(f"The catalog sqlite:///{path} is damaged: ")
+    assert caught.value.hint == "Restore a copy of it."
+
+
 def test_a_server_that_is_not_there_is_a_storage_error_without_the_password(tmp_path):
     pytest.importorskip("psycopg")
     with pytest.raises(StorageError) as caught:

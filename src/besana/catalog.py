@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Table
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from besana.catalog_database import PERCENT, READ_ONLY, UtcDateTime, insert, open_database
 from besana.catalog_views import (
@@ -326,6 +326,11 @@ class Catalog:
                 else "Check address, user and password, and that the server runs.",
             ) from None
         except SQLAlchemyError as error:
+            if type(error) is DatabaseError:  # none of its kinds: the file itself
+                raise StorageError(
+                    f"The catalog {_without_password(self.url)} is damaged: {error.orig}.",
+                    "Restore a copy of it.",
+                ) from None
             # Unlike the above this is our mistake, so the cause stays visible.
             raise StorageError(f"The catalog refused: {error}.", "Report this.") from error
 
