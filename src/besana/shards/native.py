@@ -20,6 +20,7 @@ from besana.shards.decoding import change_colour
 from besana.shards.manifest import Manifest, Positions
 from besana.shards.pictures import Costs, Seen, Task
 from besana.shards.reading import Reader, Scratch
+from besana.shards.tfrecord import open_record
 
 Orders = npt.NDArray[np.int64]
 """(pictures, columns): what `native/src/order.rs` reads."""
@@ -174,13 +175,25 @@ class NativeFiller:
         """Get the records from a bucket; those that cannot be had are left to Python."""
         held: list[bytes] = []
         for order in asked:
+            task = tasks[order[_ROW]]
             try:
-                record = reader.read(tasks[order[_ROW]].position, scratch)
+                record = _whole(reader.read(task.position, scratch), task)
+                if record is None:  # maybe it broke on its way
+                    record = reader.read_again(task.position, scratch)
             except CorruptDataError:
                 continue
             order[_HELD] = len(held)
             held.append(bytes(record))
         return held
+
+
+def _whole(record: memoryview, task: Task) -> memoryview | None:
+    """Give a record whose checksums are right, else None."""
+    try:
+        open_record(record, crc=task.crc32c)
+    except CorruptDataError:
+        return None
+    return record
 
 
 def _groups(tasks: Sequence[Task], rows: range, reader: Reader) -> list[list[int]]:
