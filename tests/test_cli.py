@@ -237,6 +237,15 @@ def test_status_names_every_stage(call, farm):
     assert "Free on disk" in out
 
 
+def test_status_says_what_the_last_run_came_to(call, farm):
+    (farm / "reports").mkdir()
+    report = {"started_at": "2026-03-01T10:15:00.000+00:00", "results": ["accuracy 91.0%"]}
+    (farm / "reports/evaluate.json").write_text(json.dumps(report))
+    row = next(line for line in call("status", farm)[1].splitlines() if "evaluate" in line)
+    assert "accuracy 91.0%" in row
+    assert "2026-03-01T10:15:00" in row
+
+
 def test_run_refuses_a_stretch_backwards(call, farm):
     status, _, err = call("run", farm, "--from", "train", "--to", "clean")
     assert status == 1

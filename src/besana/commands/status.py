@@ -80,17 +80,22 @@ def read_status(workspace: Workspace) -> list[StageStatus]:
         "prepare": f"{total['samples']:,} samples",
         "label": f"{total['labels']:,} label events, {_parts(counted['labels'])}",
         "split": _datasets(workspace),
-        "train": f"{_runs(workspace):,} runs",
+        "train": f"trainings: {_runs(workspace):,}",
         "monitor": watch_status(workspace.catalog),
         "register": retraining_status(workspace.catalog),
         "predict": f"{total['predictions']:,} predictions, {_parts(counted['predictions'])}",
     }
     refused = workspace.catalog.count(_refused())
     due = {"clean": max(0, total["frames"] - total["quality"] - refused)}
-    return [
-        StageStatus(name, done.get(name, ""), due.get(name), _last_run(workspace, name))
-        for name in STAGES
-    ]
+    return [_status(workspace, name, done.get(name, ""), due.get(name)) for name in STAGES]
+
+
+def _status(workspace: Workspace, stage: str, done: str, due: int | None) -> StageStatus:
+    """Say what is done, or what the last run came to, and when that was."""
+    path = workspace.reports / f"{stage}.json"
+    report: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    said = done or "; ".join(report.get("results", []))
+    return StageStatus(stage, said, due, str(report.get("started_at", ""))[:19])
 
 
 def _refused() -> sa.Select[Any]:
@@ -115,11 +120,3 @@ def _datasets(workspace: Workspace) -> str:
 
 def _runs(workspace: Workspace) -> int:
     return sum(1 for _ in workspace.runs.glob("*/run.json"))
-
-
-def _last_run(workspace: Workspace, stage: str) -> str:
-    path = workspace.reports / f"{stage}.json"
-    if not path.exists():
-        return ""
-    report: dict[str, Any] = json.loads(path.read_text())
-    return str(report.get("started_at", ""))[:19]

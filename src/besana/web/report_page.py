@@ -126,6 +126,8 @@ def report_record(report: Report, config: Settings, *, failure: str) -> dict[str
             "out": report.counts_out,
             "dropped": dict(report.dropped),
         },
+        "results": list(report.results),
+        "warnings": list(report.warnings),
         "facts": _plain(report.facts),
         "settings": dict(report.settings),
         "sections": [_section_record(section) for section in report.sections],
