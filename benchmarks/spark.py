@@ -1,11 +1,12 @@
 """What Spark adds to a stage, and what a second executor takes away: `clean` on the same frames.
 
     python benchmarks/spark.py make /tmp/farm --frames 20000
-    python benchmarks/spark.py run /tmp/farm local-2 spark-2 spark-1 local-1
+    python benchmarks/spark.py run /tmp/farm local-2 spark-2 spark-1 spark-inside-2
 
 `make` draws frames and collects them in place. Each run starts from that catalog: in worker
-processes of this machine (`local-N`) or in N executors of one core (`local-cluster[N,1,1024]`),
-which read each frame and send back a summary. Seconds are of the whole command, with its start.
+processes of this machine (`local-N`), in N executors of one core (`spark-N`, which is the master
+local-cluster[N,1,1024]), or in Spark's own process with N tasks at a time (`spark-inside-N`, which
+is local[N]). Tasks read frames and send back summaries. Seconds are of the whole command.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 import besana
 
 COPY = ".run"
+MASTERS = {"spark": "local-cluster[{},1,1024]", "spark-inside": "local[{}]"}
 
 
 def make(farm: Path, frames: int, width_px: int) -> None:
@@ -50,21 +52,30 @@ def make(farm: Path, frames: int, width_px: int) -> None:
 
 def run(farm: Path, what: str) -> float:
     """Clean a copy of the farm on an engine; gives the seconds."""
-    kind, _, number = what.partition("-")
+    kind, _, number = what.rpartition("-")
     copy = farm.with_name(farm.name + COPY)
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(farm, copy)
     words = ["-m", "besana", "clean", str(copy), "--workers", number, "--max-dropped-share", "1"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    if kind == "spark":
+    if kind.startswith("spark"):
         words += ["--engine", "spark"]
-        conf = "--conf spark.ui.enabled=false --conf spark.driver.memory=512m"
+        java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # docs/how-to/spark.md, "What Spark adds"
+        conf = (
+            "--conf spark.ui.enabled=false --conf spark.driver.memory=512m"
+            f" --conf 'spark.driver.extraJavaOptions={java}'"
+            f" --conf 'spark.executor.extraJavaOptions={java}'"
+        )
         environment["PYSPARK_SUBMIT_ARGS"] = (
-            f"--master local-cluster[{number},1,1024] {conf} pyspark-shell"
+            f"--master {MASTERS[kind].format(number)} {conf} pyspark-shell"
         )
     started = time.perf_counter()
-    subprocess.run([sys.executable, *words], check=True, env=environment, capture_output=True)
+    done = subprocess.run(
+        [sys.executable, *words], check=False, env=environment, capture_output=True, text=True
+    )
     seconds = time.perf_counter() - started
+    if done.returncode not in (0, 3):  # 3: frames were kept out, as near-duplicates are
+        raise SystemExit(done.stderr[-3000:])
     shutil.rmtree(copy)
     return seconds
 
@@ -88,9 +99,10 @@ def main() -> None:
 
 def compare(farm: Path, engines: list[str]) -> None:
     """Print the seconds of each engine."""
-    print(f"load {os.getloadavg()[0]:.1f}")
     for what in engines:
-        print(f"{what}: {run(farm, what):.1f} s", flush=True)
+        before = os.getloadavg()[0]
+        seconds = run(farm, what)
+        print(f"{what}: {seconds:.1f} s, load {before:.1f} to {os.getloadavg()[0]:.1f}", flush=True)
 
 
 if __name__ == "__main__":
