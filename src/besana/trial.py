@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import itertools
+import json
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +55,7 @@ def measure(workspace: Workspace, engine: Engine, budget_s: float) -> list[str]:
     with tempfile.TemporaryDirectory(dir=workspace.temporary) as folder:
         trial = _copy(workspace, Path(folder))
         with contextlib.closing(trial.catalog):
-            sizes, loading_s = _sizes(workspace), 0.0
+            sizes = _sizes(workspace)
             frames = _frames(workspace)
             for number, size in enumerate(sizes):
                 rows = list(itertools.islice(frames, size))
@@ -61,7 +63,7 @@ def measure(workspace: Workspace, engine: Engine, budget_s: float) -> list[str]:
                     break
                 _walk_frames(workspace, trial, rows, engine)
                 try:
-                    loading_s = _learn(workspace, trial, engine, number, loading_s)
+                    _learn(workspace, trial, engine, number)
                 except BesanaError as error:
                     notes.append(error.problem)
     return notes
@@ -205,17 +207,11 @@ def _lenient(stage: str) -> dict[str, Any]:
     return {"max_dropped_share": 1.0} if stage in ("clean", "prepare") else {}
 
 
-def _learn(
-    workspace: Workspace, trial: Workspace, engine: Engine, number: int, loading_s: float
-) -> float:
+def _learn(workspace: Workspace, trial: Workspace, engine: Engine, number: int) -> None:
     """Train on the samples so far with made-up labels.
 
-    Each time there are more of them, so that start and item can be told apart. The first training
-    runs twice: what it takes longer the first time (loading libraries, making the tracking
-    database) is what every run in a process of its own takes longer.
-
-    Returns:
-        Seconds for that.
+    Each time there are more of them, so that start and item can be told apart. Each training is a
+    process of its own, as one at a terminal is: loading its libraries is part of the time.
     """
     sample = tables.samples.c
     rows = trial.catalog.rows(sa.select(sample.frame_id, sample.region).order_by(sample.frame_id))
@@ -229,21 +225,25 @@ def _learn(
     trial.catalog.insert(tables.labels, [event_row(event, now) for event in events])
     _time(trial, "split", {"method": "fractions"}, engine)
     # Random weights cost as much as trained ones, and nothing is fetched.
-    settings: dict[str, Any] = {"weights": "random", "seed": 2 * number}
+    settings: dict[str, Any] = {"weights": "random", "seed": number}
     if pipeline.stage_settings(trial, "train", {}).strategy != "probe":  # type: ignore[attr-defined]
         settings["epochs"] = 2**number
-    if number == 0:
-        cold = _train(trial, {**settings, "seed": 1}, engine)
-    timed = _train(trial, settings, engine)
-    if number == 0:
-        loading_s = max(cold.seconds - timed.seconds, 0.0)
-    _note(workspace, dataclasses.replace(timed, seconds=timed.seconds + loading_s))
-    return loading_s
+    _note(workspace, _train(trial, settings))
 
 
-def _train(trial: Workspace, settings: Mapping[str, Any], engine: Engine) -> _Timed:
+def _train(trial: Workspace, settings: Mapping[str, Any]) -> _Timed:
     shutil.rmtree(trial.path / "embeddings", ignore_errors=True)
-    return _time(trial, "train", settings, engine)
+    given = {"tables": trial.tables, "settings": settings}
+    words = ["-m", "besana.trial_training", str(trial.path), json.dumps(given, default=str)]
+    before = METER.total
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = done.stderr.strip().splitlines()
+        raise BesanaError(said[-1] if said else "A trial of training ended without a word.")
+    found = json.loads(done.stdout.splitlines()[-1])
+    config = pipeline.stage_settings(trial, "train", settings)
+    items = observed_items("train", found["items"], config)
+    return _Timed("train", speed_key("train", config), items, found["seconds"], before)
 
 
 def _note(workspace: Workspace, timed: _Timed) -> None:
