@@ -311,3 +311,23 @@ def test_status_tells_what_runs(site: Site, clients: dict[str, Client]) -> None:
     assert "Running now" in page
     assert "En marcha" in page
     assert "1,234" in page
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://ana:secret@mlflow.farm:5000/x", 'href="https://mlflow.farm:5000/x"'),
+        ("javascript:alert(1)", "mlflow ui"),
+        ("", "mlflow ui"),
+    ],
+)
+def test_status_links_to_the_server_of_trainings(tmp_path: Path, address: str, shown: str) -> None:
+    settings = SETTINGS + f'[train]\ntracking_uri = "{address}"\n'
+    workspace = make_farm(tmp_path / "farm", frames=1, settings=settings)
+    (workspace.runs / "probe-1").mkdir()
+    (workspace.runs / "probe-1" / "run.json").write_text("{}")
+    with served(workspace) as site:
+        page = site.client("viewer").get("/").body.decode()
+    assert shown in page
+    assert "secret" not in page
+    assert "javascript:" not in page

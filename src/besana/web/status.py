@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
+from urllib.parse import urlsplit
 
 from besana import catalog as tables
 from besana.catalog import Catalog
+from besana.config import read_toml
 from besana.progress import running
 from besana.storage import free_bytes
 from besana.watching.retraining import last_steps
 from besana.watching.state import watched_cameras
 from besana.web.desk import Desk
 from besana.web.way import read_way
+from besana.workspace import SETTINGS_FILE, Workspace
 
 _TRAININGS = 10
 STEP_WORDS = {
@@ -52,11 +56,23 @@ def status_facts(desk: Desk) -> dict[str, Any]:
             for name, count in sorted(labels.items(), key=lambda item: -item[1])
         ],
         "issues": sorted(issues.items(), key=lambda item: -item[1]),
+        "mlflow": mlflow_address(workspace),
         "trainings": [
             path.parent.name
             for path in sorted(workspace.runs.glob("*/run.json"), reverse=True)[:_TRAININGS]
         ],
     }
+
+
+def mlflow_address(workspace: Workspace) -> str:
+    """Give the address of the MLflow server that trainings go to; empty where that is a file."""
+    table = read_toml(workspace.path / SETTINGS_FILE).get("train", {})
+    named = table.get("tracking_uri") if isinstance(table, dict) else ""
+    address = str(named or os.environ.get("MLFLOW_TRACKING_URI", ""))
+    parts = urlsplit(address)
+    # Who may write settings may not make a link run anything, nor show a password.
+    is_page = parts.scheme in ("http", "https") and bool(parts.hostname)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if is_page else ""
 
 
 def _retraining(catalog: Catalog) -> tuple[str, list[tuple[str, bool]]] | None:
