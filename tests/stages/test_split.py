@@ -609,6 +609,32 @@ def test_split_warns_of_a_light_that_train_never_sees(
     assert spanish in page
 
 
+def test_split_warns_of_a_class_that_train_never_sees(farm: Farm) -> None:
+    for part, name, count in (
+        ("train", "a", 6),
+        ("val", "b", 2),
+        ("test", "a", 3),
+        ("test", "b", 3),
+    ):
+        for number in range(count):
+            frame_id = add_frame(
+                farm, "cam", None, name=f"{part}{name}{number}.jpg", metadata={"part": part}
+            )
+            add_label(farm, frame_id, "bed-1", name)
+    report, _, _ = run(farm, split_column="part")
+    assert report.warnings == [
+        "Class 'b' has no sample in train, but 5 in validation and test: no model learns it."
+    ]
+    assert report.page
+    assert "La clase «b» no tiene muestras en el entrenamiento" in report.page.read_text()
+
+
+def test_split_of_classes_that_nobody_said_names_those_that_are_there(farm: Farm) -> None:
+    fill(farm, 3)
+    with pytest.raises(ConfigError, match=r"No label has one of .* Known: empty, lying, standing"):
+        run(farm, classes=["flying"])
+
+
 def test_split_counts_each_light_and_warns_of_none_that_train_sees(farm: Farm) -> None:
     fill_lights(farm, {"train": ["day", "ir"], "validation": ["day"], "test": ["ir"]})
     report, _, _ = run(farm, split_column="part")

@@ -233,6 +233,15 @@ def test_dataset_without_a_training_sample_says_so(workspace):
         run(workspace, _scratch())
 
 
+def test_dataset_of_one_class_teaches_nothing_and_says_so(workspace):
+    images, _ = stripes(8)
+    rows = add_samples(workspace, images)
+    freeze_dataset(workspace, rows, [0] * 8, ["train"] * 6 + ["test"] * 2, classes=("lying",))
+
+    with pytest.raises(ConfigError, match="All samples of dataset default/1 are 'lying'"):
+        run(workspace, _scratch())
+
+
 @pytest.mark.parametrize(
     ("values", "error", "said"),
     [

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from besana import catalog as tables
 from besana.config import Settings
 from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError
@@ -212,6 +213,9 @@ def _need_samples(workspace: Workspace, samples: Selection) -> None:
         raise NotReadyError(
             f"No samples in '{workspace.name}'.", f"Run: besana prepare {workspace.path}"
         )
+    if not len(samples) and samples.dropped["other_class"]:
+        known = ", ".join(sorted(workspace.catalog.counted(tables.labels)))
+        raise ConfigError("No label has one of the classes in [split] classes.", f"Known: {known}.")
     if not len(samples):
         reasons = ", ".join(f"{count} {reason}" for reason, count in samples.dropped.items())
         raise NotReadyError(
@@ -342,6 +346,14 @@ def _tested_days(config: Config, days: NDArray[np.int32]) -> NDArray[np.bool_]:
 def _describe(report: Report, dataset: Dataset, dealt: Dealt, lights: Lights, leaks: Leaks) -> None:
     sizes = ", ".join(f"{name} {dealt.span(number)[0]:,}" for number, name in enumerate(SPLITS))
     report.result(f"dataset {dataset.place} by {dataset.settings['method']}: {sizes}")
+    for name in dataset.classes:
+        taught, *others = (dataset.counts[part][name] for part in SPLITS)
+        untaught = sum(count for count in others)
+        if not taught and untaught:
+            report.warn(
+                f"Class '{name}' has no sample in train, but {untaught:,} in validation and"
+                " test: no model learns it."
+            )
     for warning in lights.warnings():
         report.warn(warning)
     report.fact("method", str(dataset.settings["method"]))

@@ -58,6 +58,11 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     if (started := started_by_torchrun()) > 1:
         settings = _shared(settings, started)
     dataset = open_dataset(workspace, *_name_and_version(settings.dataset))
+    if dataset.kind == "single" and len(dataset.classes) < 2:
+        raise ConfigError(
+            f"All samples of dataset {dataset.place} are '{dataset.classes[0]}': nothing to learn.",
+            "Label samples of another class, or check [split] classes.",
+        )
     training = start_run(workspace, settings, dataset)
     with open_report(workspace, "train", config) as report:
         if training.record["state"] == "unfinished":
