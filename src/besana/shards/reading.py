@@ -60,6 +60,7 @@ class Scratch:
 
     def close(self) -> None:
         """Close the files."""
+        self.filler = None
         while self.files:
             os.close(self.files.popitem()[1])
 
