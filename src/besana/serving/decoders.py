@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -62,14 +62,21 @@ class DecodeJob:
     def of(cls, message: bytes) -> Self:
         """Read what `packed` wrote."""
         first, *files = unpacked(message)
-        about = json.loads(first)
-        return cls(
-            dict(zip(about["bands"], files, strict=True)),
-            Camera.model_validate_json(about["camera"]),
-            Wanted(**about["wanted"]),
-            Bounds(**about["bounds"]),
-            about["with_quality"],
-        )
+        bands, camera, wanted, bounds, with_quality = _about(first)
+        return cls(dict(zip(bands, files, strict=True)), camera, wanted, bounds, with_quality)
+
+
+@lru_cache(maxsize=256)
+def _about(line: bytes) -> tuple[list[str], Camera, Wanted, Bounds, bool]:
+    """Read everything of a job but its files, which is the same for most of a camera's frames."""
+    about = json.loads(line)
+    return (
+        about["bands"],
+        Camera.model_validate_json(about["camera"]),
+        Wanted(**about["wanted"]),
+        Bounds(**about["bounds"]),
+        about["with_quality"],
+    )
 
 
 def decode(jobs: Sequence[bytes]) -> bytes:
