@@ -72,4 +72,6 @@ def test_lens_of_the_images_room_agrees_with_the_simulated_camera(farm: Barn) ->
 def test_layouts_are_settings_that_collect_knows(tmp_path: Path) -> None:
     for layout in ("bands", "agriculture_vision"):
         made = write_field(tmp_path / layout, FieldSettings(fields=1, tiles=1, layout=layout))
-        pipeline.check_settings(Workspace(made.path))
+        workspace = Workspace(made.path)
+        pipeline.check_settings(workspace)
+        assert workspace.tables["collect"]["layout"] == layout
