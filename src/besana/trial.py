@@ -28,6 +28,7 @@ from besana.engines import Engine
 from besana.engines.base import Item, Summary
 from besana.errors import BesanaError
 from besana.labels.events import Event, event_row
+from besana.registry import DATABASE
 from besana.storage import Storage, read_original
 from besana.traffic import METER, Traffic
 from besana.workspace import Workspace
@@ -233,6 +234,7 @@ def _learn(workspace: Workspace, trial: Workspace, engine: Engine, number: int) 
 
 def _train(trial: Workspace, settings: Mapping[str, Any]) -> _Timed:
     shutil.rmtree(trial.path / "embeddings", ignore_errors=True)
+    (trial.runs / DATABASE).unlink(missing_ok=True)  # a farm's first training makes it, too
     given = {"tables": trial.tables, "settings": settings}
     words = ["-m", "besana.trial_training", str(trial.path), json.dumps(given, default=str)]
     before = METER.total
