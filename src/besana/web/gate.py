@@ -43,6 +43,7 @@ HEADERS = {
 }
 CSRF_HEADER = "x-besana-token"
 
+_SIGN_IN, _SEND_TOKEN = "Sign in first.", "Send a token: 'Authorization: Bearer TOKEN'."
 _SAFE = ("GET", "HEAD")
 _LOG = logging.getLogger("besana.web")
 
@@ -293,9 +294,6 @@ def check_origin(scope: Scope, headers: dict[str, str], host: str) -> None:
     parts = urlsplit(origin)
     if (parts.scheme, parts.netloc.lower()) != (scope.get("scheme", "http"), host):
         raise RefusedError(403, "foreign", "The request comes from another site.")
-
-
-_SIGN_IN, _SEND_TOKEN = "Sign in first.", "Send a token: 'Authorization: Bearer TOKEN'."
 
 
 def check_role(access: Access, caller: Caller | None, stranger: str = _SIGN_IN) -> None:
