@@ -259,12 +259,12 @@ def embed(
     known = embeddings.known() if known is None else known
     missing = ~np.isin(manifest_keys(manifest, positions), known)
     advance(int((~missing).sum()))
-    todo = positions[missing]
-    if not len(todo):
+    due = positions[missing]
+    if not len(due):
         return []
     pending = _Pending(embeddings)
     embedder = Embedder(built, device)
-    with open_pictures(built, manifest, todo, shards, batch_size) as loader:
+    with open_pictures(built, manifest, due, shards, batch_size) as loader:
         for batch in loader:
             pending.add(*embedder.embed(manifest, batch))
             advance(int((batch.index >= 0).sum()))

@@ -25,7 +25,6 @@ from besana.errors import BesanaError
 from besana.web.gate import RefusedError
 
 _MOST_AT_ONCE = 200
-SKIP_REASONS = ("unusable", "unsure")
 
 Job = Callable[[sa.Connection], Any]
 
