@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def _merge(catalog: Catalog, table: Published, delta: Any, url: str) -> Mapping[
     except (DeltaError, OSError) as error:
         if _open(url, schema).transaction_version(_APPLICATION) == number:
             return {}  # it is in the log: only the answer was lost
-        raise StorageError(f"{url}: {error}", "Run: besana publish again.") from None
+        raise StorageError(f"{url}: {_said(error)}", "Run: besana publish again.") from None
     return done
 
 
@@ -175,7 +176,7 @@ def compact(table: Published, url: str) -> int:
     try:
         done = _open(url, _schema(table)).optimize.compact()
     except (DeltaError, OSError) as error:
-        raise StorageError(f"{url}: {error}", "Run: besana publish again.") from None
+        raise StorageError(f"{url}: {_said(error)}", "Run: besana publish again.") from None
     return int(done["numFilesRemoved"])
 
 
@@ -276,4 +277,11 @@ def _open(url: str, schema: pa.Schema) -> Any:
             DeltaTable.create(url, schema, mode="ignore", storage_options=options)
         return DeltaTable(url, storage_options=options)
     except (DeltaError, OSError) as error:
-        raise StorageError(f"{url}: {error}", "Check address, credentials and rights.") from None
+        raise StorageError(
+            f"{url}: {_said(error)}", "Check address, credentials and rights."
+        ) from None
+
+
+def _said(error: Exception) -> str:
+    """Give the first line of an error without the colours that delta-rs puts in."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip().split("\n")[0])

@@ -246,8 +246,11 @@ class Interrupting(Catalog):
 
 def test_a_place_that_refuses_is_a_storage_error(farm):
     (farm.path / "lake").write_text("a file")
-    with pytest.raises(StorageError, match="lake"):
+    with pytest.raises(StorageError, match="lake") as said:
         run(farm)
+
+    assert "\n" not in str(said.value)
+    assert str(said.value).isprintable()
 
 
 @pytest.fixture
