@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 # What a machine of CI cannot have.
-ALLOWED = ("needs a GPU", "needs a Go compiler", "needs jars from Maven")
+ALLOWED = ("needs a GPU", "needs a Go compiler", "needs a Rust compiler", "needs jars from Maven")
 
 
 @pytest.hookimpl(wrapper=True)

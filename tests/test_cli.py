@@ -130,6 +130,8 @@ def test_a_disk_that_refuses_is_an_error_without_a_traceback(farm, words):
         capture_output=True,
         text=True,
         check=False,
+        # Python would leave compiled modules cut short, which break whoever comes next.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64)),
     )
     assert done.returncode == 1

@@ -1,6 +1,8 @@
 """The native library makes the same batches as Python: order, crops, errors; pixels by a level."""
 
+import importlib.util
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,9 @@ from besana.images.encode import encode_jpeg
 from besana.shards import Augment, Loader, Manifest
 from besana.storage import Folder
 
-pytestmark = pytest.mark.slow
-pytest.importorskip("besana_native", reason="needs the native library: make native")
+is_there = importlib.util.find_spec("besana_native") is not None
+why = "make native" if shutil.which("cargo") else "needs a Rust compiler"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_there, reason=why)]
 
 CROPS = Augment(crop_area_share=(0.05, 1.0), flip_vertical_share=0.5, brightness=0.3)
 Pixels = np.ndarray[Any, Any]
