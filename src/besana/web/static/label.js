@@ -327,7 +327,7 @@ $("example-dialog").addEventListener("close", async () => {
   }
 });
 
-$("note-dialog").addEventListener("close", () => (note = $("note-text").value.trim()));
+$("note-text").addEventListener("input", () => (note = $("note-text").value.trim()));
 
 // Keys
 
