@@ -109,6 +109,18 @@ def test_a_word_that_is_not_among_the_choices_is_a_usage_error(call, farm):
     assert "heap" in err
 
 
+@pytest.mark.parametrize("text", ["{pad_type = 'odd'}", '{"pad_type": "odd"}'])
+def test_a_table_is_an_option_as_in_the_settings_or_json(call, farm, text):
+    status, _, err = call("embed", farm, "--backbone-options", text)
+    assert (status, err) == (0, "")
+
+
+def test_a_table_that_cannot_be_read_is_a_usage_error(call, farm):
+    status, _, err = call("embed", farm, "--backbone-options", "pad_type=same")
+    assert status == 2
+    assert "neither a TOML table nor JSON" in err.replace("\n", " ")
+
+
 def test_a_missing_word_is_a_usage_error(call):
     status, _, err = call("simulate")
     assert status == 2

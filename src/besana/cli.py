@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
 import sys
+import tomllib
 import types
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -196,13 +198,16 @@ def _is_table(field: FieldInfo) -> bool:
 
 
 def _read_table(key: str, text: Any) -> Any:
-    """Read a table option: JSON, as `{"pad_type": "same"}`."""
+    """Read a table option: as in besana.toml, `{pad_type = 'same'}`, or JSON."""
     if not isinstance(text, str):
         return text
-    try:
+    with contextlib.suppress(json.JSONDecodeError):
         return json.loads(text)
-    except json.JSONDecodeError:
-        raise typer.BadParameter(f"--{key.replace('_', '-')} is not JSON: {text}") from None
+    try:
+        return tomllib.loads(f"table = {text}")["table"]
+    except tomllib.TOMLDecodeError:
+        option = f"--{key.replace('_', '-')}"
+        raise typer.BadParameter(f"{option} is neither a TOML table nor JSON: {text}") from None
 
 
 def _plain(value: Any) -> Any:
