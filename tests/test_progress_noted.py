@@ -47,5 +47,8 @@ def test_what_was_killed_does_not_run(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
-    with progress_noted(tmp_path / "missing", "clean"), track("clean", 2) as advance:
+    place = tmp_path / "a-file"
+    place.write_text("")
+    with progress_noted(place, "clean"), track("clean", 2) as advance:
         advance(2)
+    assert running(place) == []
