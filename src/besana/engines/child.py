@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 _START_S = 60.0
 # A child that says it will send more than this is not believed.
 _MOST_BYTES = 1 << 31
+# And gets no memory for what it has not sent.
+_PART_BYTES = 1 << 20
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # From <linux/prctl.h> and <linux/sched.h>.
 _NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
@@ -153,7 +155,7 @@ def _read(there: socket.socket, size: int, until: float | None) -> bytes:
     while missing:
         if until is not None:
             there.settimeout(max(0.001, until - time.monotonic()))
-        part = there.recv(missing)
+        part = there.recv(min(missing, _PART_BYTES))
         if not part:
             raise EOFError
         parts.append(part)

@@ -33,7 +33,7 @@ def create(name: str, *, classes: int, channels: int, options: Mapping[str, Any]
         network: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=classes, in_chans=channels, **options
         )
-    except (TypeError, ValueError, RuntimeError, AssertionError, NotImplementedError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"timm cannot build '{name}' with {channels} bands and options {dict(options)}: "
             f"{error}.",
