@@ -18,6 +18,7 @@ import typer
 
 from besana import __version__
 from besana.commands import COMMANDS
+from besana.console import plain_console
 from besana.errors import BesanaError, disk_refusals
 from besana.stages import STAGES
 
@@ -279,9 +280,7 @@ def _show_reports(reports: Sequence[Report]) -> None:
 
 
 def _show_error(error: BesanaError) -> None:
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"Error: {error.problem}", style="bold red", markup=False)
+    console = plain_console(stderr=True)
+    console.print(f"Error: {error.problem}", style="bold red")
     if error.hint:
-        console.print(error.hint, markup=False)
+        console.print(error.hint)

@@ -75,7 +75,7 @@ def test_lan_has_a_certificate_of_its_own(tmp_path: Path) -> None:
         )
     try:
         until = time.monotonic() + 60
-        while "Sign in there" not in log.read_text() and time.monotonic() < until:
+        while "SHA-256" not in log.read_text() and time.monotonic() < until:
             time.sleep(0.1)
         port = re.search(r"https://\S+:(\d+)", log.read_text())
         assert port

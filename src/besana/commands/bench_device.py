@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from besana.config import Settings
+from besana.console import plain_console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +53,6 @@ def run(farm: Path, config: Config) -> dict[str, float]:
         NotReadyError: If there is no such export.
         CorruptDataError: If this device answers differently from where the export was made.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from besana.models.onnx_model import load_export
@@ -68,7 +68,7 @@ def run(farm: Path, config: Config) -> dict[str, float]:
     table = Table("figure", "value", title=f"{config.folder}, {config.precision}")
     for name, value in figures.items():
         table.add_row(name, f"{value:,.4g}" if value < 1e5 else f"{value:,.0f}")
-    Console(markup=False, emoji=False).print(table)
+    plain_console(soft_wrap=False).print(table)
     return figures
 
 

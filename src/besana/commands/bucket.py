@@ -16,6 +16,7 @@ from pydantic import Field
 from besana.bucket_probes import Finding, probe_service, probe_storage
 from besana.bucket_rules import NotOfferedError, Rule, documents, place_of, rules
 from besana.config import Settings
+from besana.console import plain_console
 from besana.errors import BesanaError, ConfigError
 from besana.progress import track_bytes
 from besana.storage import Folder, open_storage
@@ -68,14 +69,12 @@ def run(workspace: Workspace, config: Config) -> list[Finding]:
 
 
 def _init(workspace: Workspace, config: Config, store: str) -> list[Finding]:
-    from rich.console import Console
-
     place = place_of(store)
     folder = Folder(workspace.path / "bucket")
     for name, document in documents(place).items():
         folder.write(name, json.dumps(document, indent=2).encode() + b"\n")
-    say = Console(highlight=False, soft_wrap=True).print
-    say(f"The rules lie in {folder.url}.", markup=False)
+    say = plain_console().print
+    say(f"The rules lie in {folder.url}.")
     if not config.apply:
         say("Set them with --apply, or hand them to whoever owns the account.")
         return []
@@ -108,14 +107,12 @@ def _findings(store: str) -> Iterator[Finding]:
 
 
 def _shown(findings: Iterator[Finding]) -> list[Finding]:
-    from rich.console import Console
-
-    say = Console(highlight=False, soft_wrap=True).print
+    say = plain_console().print
     found = []
     for finding in findings:
         found.append(finding)
         advice = "" if finding.holds else f": {finding.advice}"
-        say(f"{'yes' if finding.holds else 'NO '}  {finding.title}{advice}", markup=False)
+        say(f"{'yes' if finding.holds else 'NO '}  {finding.title}{advice}")
     missing = sum(not finding.holds for finding in found)
     if missing:
         raise BesanaError(f"{missing} of {len(found)} checks failed.", "See the lines with NO.")
@@ -123,10 +120,8 @@ def _shown(findings: Iterator[Finding]) -> list[Finding]:
 
 
 def _upload(workspace: Workspace, config: Config, store: str) -> list[Finding]:
-    from rich.console import Console
-
     before = METER.total
-    say = Console(highlight=False, soft_wrap=True).print
+    say = plain_console().print
     different: list[str] = []
     for name in HEAVY:
         folder = workspace.path / name

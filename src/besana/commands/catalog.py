@@ -14,6 +14,7 @@ from pydantic import Field
 from besana.catalog import Catalog
 from besana.catalog_move import TableState, move, moved_tables, rows_of
 from besana.config import Settings
+from besana.console import plain_console
 from besana.progress import track
 from besana.workspace import Workspace
 
@@ -38,9 +39,7 @@ def run(workspace: Workspace, config: Config) -> dict[str, TableState]:
         CorruptDataError: If a table differs afterwards.
         StorageError: If a database refused.
     """
-    from rich.console import Console
-
-    say = Console(highlight=False, soft_wrap=True).print
+    say = plain_console().print
     target = Catalog(config.to)
     try:
         rows = rows_of(workspace.catalog, moved_tables(workspace.catalog))
@@ -49,9 +48,9 @@ def run(workspace: Workspace, config: Config) -> dict[str, TableState]:
     finally:
         target.close()
     for name, found in states.items():
-        say(f"{name}: {found.rows:,} rows, hash {found.digest:032x}", markup=False)
+        say(f"{name}: {found.rows:,} rows, hash {found.digest:032x}")
     shown = sa.make_url(config.to).render_as_string(hide_password=True)
     own = str(workspace.path / "catalog.db")
     line = "take the line away" if shown == f"sqlite:///{own}" else f'catalog = "{shown}"'
-    say(f"Both sides are the same. Now write in besana.toml: {line}", markup=False)
+    say(f"Both sides are the same. Now write in besana.toml: {line}")
     return states

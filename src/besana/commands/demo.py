@@ -18,6 +18,7 @@ from pydantic import Field
 
 from besana import pipeline
 from besana.config import Settings
+from besana.console import plain_console
 from besana.engines import open_engine
 from besana.stages import STAGES
 from besana.workspace import Report, Workspace
@@ -77,11 +78,9 @@ def run(path: Path, config: Config) -> dict[str, Report]:
     Raises:
         ConfigError: If the folder holds something else.
     """
-    from rich.console import Console
-
     from besana.simulation.barn import BarnSettings, write_barn
 
-    console, started = Console(highlight=False), time.monotonic()
+    console, started = plain_console(soft_wrap=False), time.monotonic()
     engine = open_engine("local", config.workers)
     values = config.model_dump(include={"days", "seed", "interval_s", "width_px"})
     barn = write_barn(path, BarnSettings(**values), engine)

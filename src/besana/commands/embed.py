@@ -15,6 +15,7 @@ from pydantic import Field
 
 from besana import catalog as tables
 from besana.config import Settings
+from besana.console import plain_console
 from besana.engines import Engine
 from besana.engines.local import LocalEngine
 from besana.learning.on_engine import Embedding, Row, embed_rows, whole_batches
@@ -76,9 +77,7 @@ def run(workspace: Workspace, config: Config, engine: Engine | None = None) -> l
         ConfigError: If the backbone or its weights do not fit the samples.
         NotFoundError: If weights are not there and cannot be fetched.
     """
-    from rich.console import Console
-
-    say = Console(soft_wrap=True, highlight=False).print
+    say = plain_console().print
     return [_embed(workspace, config, channels, engine, say) for channels in _channels(workspace)]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from besana.console import plain_console
 from besana.errors import ConfigError
 from besana.storage import Storage, open_storage
 from besana.workspace import Workspace
@@ -90,7 +91,6 @@ def _copy(source: Storage, out: Storage, files: Sequence[str], extra: dict[str, 
 
 
 def _show(certificate: Certificate) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(
@@ -101,7 +101,7 @@ def _show(certificate: Certificate) -> None:
     )
     for name, export in certificate.exports.items():
         table.add_row(name, *_cells(export))
-    Console(markup=False, emoji=False).print(table)
+    plain_console(soft_wrap=False).print(table)
 
 
 def _cells(export: Any) -> tuple[str, ...]:

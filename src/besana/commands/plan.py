@@ -14,6 +14,7 @@ from pydantic import Field
 
 from besana import pipeline
 from besana.config import Settings
+from besana.console import plain_console
 from besana.costs.bills import observations, read_tariff
 from besana.costs.history import history_table
 from besana.costs.holdings import Holdings, label_pace, read_holdings
@@ -263,16 +264,15 @@ def _cell(span: Range) -> Any:
 
 def show(report: Report) -> None:
     """Print a report's tables and paragraphs."""
-    from rich.console import Console
     from rich.table import Table as Shown
 
     from besana.web.language import text
     from besana.web.values import value_text
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console(soft_wrap=False)
     for section in report.sections:
         if isinstance(section, Text):
-            console.print(f"{section.title}: {section.text}", markup=False)
+            console.print(f"{section.title}: {section.text}")
         if not isinstance(section, Table) or section.title == "Where the prices stand":
             continue
         shown = Shown(title=section.title, header_style="bold", caption=section.note or None)
@@ -283,4 +283,4 @@ def show(report: Report) -> None:
             shown.add_row(*(text(value_text(value, "en", column), "en") for value, column in pairs))
         console.print(shown)
     if report.page:
-        console.print(f"report: {report.page}", markup=False, soft_wrap=True)
+        console.print(f"report: {report.page}", soft_wrap=True)

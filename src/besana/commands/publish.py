@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from besana.config import Settings
+from besana.console import plain_console
 from besana.lake import Change, compact, publish, published_tables, remember
 from besana.progress import track
 from besana.workspace import Workspace
@@ -36,9 +37,7 @@ def run(workspace: Workspace, config: Config) -> dict[str, Change]:
         StorageError: If disk or bucket refused.
         CorruptDataError: If what was read back is not what was written.
     """
-    from rich.console import Console
-
-    say = Console(highlight=False, soft_wrap=True).print
+    say = plain_console().print
     place = (config.lake or lake_of(workspace)).rstrip("/")
     changes = {}
     published = published_tables()
@@ -56,7 +55,7 @@ def run(workspace: Workspace, config: Config) -> dict[str, Change]:
             f"{name}: version {change.version}, {change.rows:,} rows;"
             f" {change.inserted:,} new, {change.updated:,} changed, {change.deleted:,} gone"
         )
-    say(f"Published to {place}", markup=False)
+    say(f"Published to {place}")
     return changes
 
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from besana import pipeline
 from besana.config import Settings
+from besana.console import plain_console
 from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError
 from besana.storage import open_storage
@@ -131,11 +132,9 @@ class _Job:
     def __init__(
         self, workspace: Workspace, config: Config, registry: Registry, engine: Engine | None
     ) -> None:
-        from rich.console import Console
-
         self._workspace, self._config = workspace, config
         self._registry, self._engine = registry, engine
-        self._say = Console(soft_wrap=True, highlight=False, markup=False).print
+        self._say = plain_console().print
         self._steps: Mapping[str, Callable[[Retraining], Retraining]] = {
             "labels": self._labels,
             "split": self._split,

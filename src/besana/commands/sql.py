@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from besana.config import Settings
+from besana.console import plain_console
 from besana.workspace import Workspace
 
 EXAMPLE = 'besana sql farm "select kind, count(*) from issues group by kind"'
@@ -43,7 +44,6 @@ def run(workspace: Workspace, config: Config) -> None:
 
 
 def _table(columns: Sequence[str], rows: Rows) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(header_style="bold")
@@ -51,7 +51,7 @@ def _table(columns: Sequence[str], rows: Rows) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row))
-    Console(markup=False, emoji=False).print(table)
+    plain_console(soft_wrap=False).print(table)
 
 
 def _csv(columns: Sequence[str], rows: Rows) -> None:

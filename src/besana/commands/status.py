@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.config import Settings
+from besana.console import plain_console
 from besana.stages import STAGES
 from besana.storage import free_bytes
 from besana.watching.retraining import retraining_status
@@ -46,7 +47,6 @@ class StageStatus:
 
 def run(workspace: Workspace, config: Config) -> list[StageStatus]:
     """Print one line a stage, from counts that are kept and never computed."""
-    from rich.console import Console
     from rich.table import Table
 
     stages = read_status(workspace)
@@ -54,7 +54,7 @@ def run(workspace: Workspace, config: Config) -> list[StageStatus]:
     for item in stages:
         due = "" if item.due is None else f"{item.due:,}"
         table.add_row(item.stage, item.done, due, item.last_run_at)
-    console = Console(markup=False, emoji=False)
+    console = plain_console(soft_wrap=False)
     console.print(table)
     console.print(f"Free on disk: {free_bytes(workspace.path) / 1e9:,.1f} GB")
     return stages

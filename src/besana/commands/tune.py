@@ -14,6 +14,7 @@ from pydantic import Field
 
 from besana import pipeline
 from besana.config import Settings, parse
+from besana.console import plain_console
 from besana.errors import ConfigError, MissingExtraError, NotReadyError
 from besana.learning.settings import TrainSettings
 from besana.progress import track
@@ -73,8 +74,6 @@ def run(workspace: Workspace, config: Config) -> dict[str, Any]:
         MissingExtraError: If optuna is not installed.
         NotReadyError: If there is no dataset, or it has no validation split, or nothing ended.
     """
-    from rich.console import Console
-
     from besana.shards.datasets import open_dataset
 
     if config.lowest_rate > config.highest_rate:
@@ -84,17 +83,17 @@ def run(workspace: Workspace, config: Config) -> dict[str, Any]:
     dataset = open_dataset(workspace, name, int(version) if version else None)
     study = _open_study(workspace, config, dataset)
     _search(workspace, config, base, dataset, study)
-    say = Console(highlight=False, soft_wrap=True).print
+    say = plain_console().print
     ended = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
     pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
     if not ended:
         raise NotReadyError("No trial came to its end.", "Raise --trials or --minutes.")
     say(f"{len(ended)} trials ended, {pruned} were stopped early.")
-    say(f"Best balanced accuracy on the validation split: {study.best_value:.3f}", markup=False)
-    say("Write in besana.toml:\n[train]", markup=False)
+    say(f"Best balanced accuracy on the validation split: {study.best_value:.3f}")
+    say("Write in besana.toml:\n[train]")
     best = {"strategy": config.strategy, **study.best_params}
     for key, value in best.items():
-        say(f"{key} = {value!r}".replace("'", '"'), markup=False)
+        say(f"{key} = {value!r}".replace("'", '"'))
     return best
 
 

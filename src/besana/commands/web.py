@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from besana.config import Settings
+from besana.console import plain_console
 from besana.errors import ConfigError, MissingExtraError
 from besana.workspace import Workspace
 
@@ -74,8 +75,6 @@ def run(workspace: Workspace, config: Config, until: Callable[[], bool] | None =
         raise MissingExtraError(
             "The pages need FastAPI and uvicorn.", 'Run: pip install "besana[web]"'
         ) from None
-    from rich.console import Console
-
     from besana.web.desk import Desk, DeskSettings
     from besana.web.server import bind, log_to, serve
     from besana.web.site import build_site
@@ -93,7 +92,7 @@ def run(workspace: Workspace, config: Config, until: Callable[[], bool] | None =
         taken = closing.enter_context(bind(address))
         log_to(workspace.path / "web.log")
         port = taken.getsockname()[1]
-        _greet(Console(soft_wrap=True, highlight=False), desk, address, port)
+        _greet(plain_console(), desk, address, port)
         app = build_site(desk, address.hosts(port), secure=address.certificate is not None)
         serve(app, taken, address, until=until or (lambda: False), beside=desk.watch)
 
@@ -144,14 +143,14 @@ def _greet(console: Console, desk: Desk, address: Address, port: int) -> None:
     from besana.web.qr import qr_text
 
     home = f"{address.scheme}://{[address.host, *address.names][-1]}:{port}"
-    console.print(f"The pages are at {home} (stop with Ctrl-C).", markup=False)
+    console.print(f"The pages are at {home} (stop with Ctrl-C).")
     if address.names:
-        console.print(qr_text(home), markup=False)
+        console.print(qr_text(home))
     if address.certificate:
         shown = fingerprint(address.certificate[0])
-        console.print(f"Browsers ask once whether to trust it; SHA-256 {shown}", markup=False)
+        console.print(f"Browsers ask once whether to trust it; SHA-256 {shown}")
     link = f"{home}/start#{desk.people.one_time_token()}"
     if len(desk.people):
-        console.print(f"Sign in there. Forgotten the admin's password: {link}", markup=False)
+        console.print(f"Sign in there. Forgotten the admin's password: {link}")
     else:
-        console.print(f"Open this link once to become the admin: {link}", markup=False)
+        console.print(f"Open this link once to become the admin: {link}")
