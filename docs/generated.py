@@ -18,6 +18,7 @@ from typing import Any, Literal
 from pydantic.fields import FieldInfo
 
 from besana import errors
+from besana.backup import BackupSettings
 from besana.commands import COMMANDS
 from besana.config import Settings
 from besana.costs.settings import CostSettings
@@ -86,6 +87,7 @@ def settings() -> str:
         _section("At the top", WorkspaceSettings, "Above all tables of `besana.toml`."),
         _section("engine", EngineSettings, "`[engine]`: where work runs."),
         _section("costs", CostSettings, "`[costs]`: what things cost, and how much they may."),
+        _section("backup", BackupSettings, "`[backup]`: copies of what cannot be made again."),
         _section("cameras", Camera, "`[cameras.NAME]`: one table a camera."),
         _section("cameras lens", Lens, "`[cameras.NAME.lens]`: how the lens bends the picture."),
         _section("cameras grid", Grid, "`[cameras.NAME.grid]`: tiles instead of named regions."),

@@ -19,6 +19,7 @@ from typer.main import get_command
 
 import besana.catalog as tables
 from besana import errors, pipeline
+from besana.backup import BackupSettings
 from besana.catalog_views import CURRENT_CLASS_LABELS, CURRENT_LABELS
 from besana.cli import build_app
 from besana.commands import COMMANDS
@@ -231,13 +232,18 @@ def test_the_defaults_that_init_writes_are_valid():
     start = next(n for n, line in enumerate(lines) if line.startswith("# [engine]"))
     keys = [line[2:] for line in lines[start:] if re.match(r"# (\w+ =|\[)", line)]
     given = tomllib.loads("\n".join(line for line in keys if not re.match(r"\w+ =  #", line)))
-    assert {"engine", "costs", *STAGES} == set(given)
+    assert {"engine", "costs", "backup", *STAGES} == set(given)
     for verb in STAGES:
         config = module(verb).Config
         assert parse(config, given[verb], where=f"[{verb}]") == config()
     assert sum(" =" in line for line in keys) == sum(
         len(model.model_fields)
-        for model in (EngineSettings, CostSettings, *(module(v).Config for v in STAGES))
+        for model in (
+            EngineSettings,
+            CostSettings,
+            BackupSettings,
+            *(module(v).Config for v in STAGES),
+        )
     )
 
 

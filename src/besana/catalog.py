@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Table
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
-from besana.catalog_database import PERCENT, READ_ONLY, UtcDateTime, insert, open_database
+from besana.catalog_database import (
+    PERCENT,
+    READ_ONLY,
+    UtcDateTime,
+    insert,
+    look_at,
+    open_database,
+)
 from besana.catalog_views import (
     COUNTED,
     VIEWS,
@@ -308,6 +316,20 @@ class Catalog:
             finally:
                 connection.rollback()
                 connection.invalidate()
+
+    @contextlib.contextmanager
+    def at_one_moment(self) -> Iterator[Catalog]:
+        """See all tables of a PostgreSQL catalog as they are now, whatever is written meanwhile.
+
+        Yields:
+            A catalog that may only be read, as long as the block lasts.
+        """
+        with self._connection() as connection:
+            connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            moment = connection.exec_driver_sql("SELECT pg_export_snapshot()").scalar()
+            with contextlib.closing(Catalog(self.url)) as still:
+                sa.event.listen(still._engine, "begin", partial(look_at, moment=str(moment)))
+                yield still
 
     @contextlib.contextmanager
     def _connection(self, *, writes: bool = False) -> Iterator[sa.Connection]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +17,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateColumn
 from typing_extensions import override
 
-from besana.errors import ConfigError, MissingExtraError
+from besana.errors import ConfigError, CorruptDataError, MissingExtraError, StorageError
 
 # What keeps a session from writing, and the mark that stands for a literal '%' in its SQL.
 READ_ONLY = {
@@ -78,6 +81,35 @@ def open_database(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def copy_sqlite(path: Path, target: Path) -> None:
+    """Copy a SQLite database as it is at one moment, and check the copy.
+
+    It is copied in one step: a copy page by page would begin again at each write of another
+    process. Meanwhile readers read, and writers wait.
+
+    Args:
+        path: The database; others may be at work in it.
+        target: Where the copy goes; replaced.
+
+    Raises:
+        CorruptDataError: If the copy is not sound.
+        StorageError: If it cannot be read, or the disk refused.
+    """
+    target.unlink(missing_ok=True)
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as source,
+            contextlib.closing(sqlite3.connect(target)) as copy,
+        ):
+            source.execute("PRAGMA busy_timeout=60000")
+            source.backup(copy)
+            found = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        raise StorageError(f"{path}: {error}.", "Check the file and the disk.") from None
+    if found != "ok":
+        raise CorruptDataError(f"{path} is damaged: {found}.", "Restore a copy of it.")
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:
@@ -164,6 +196,12 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def look_at(connection: sa.Connection, moment: str) -> None:
+    """Let a transaction of PostgreSQL see what another one, which is still open, sees."""
+    connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{moment}'")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

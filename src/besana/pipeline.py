@@ -7,6 +7,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from besana.backup import BackupSettings
 from besana.config import Settings, check_keys, parse
 from besana.costs.bills import billing
 from besana.costs.settings import CostSettings
@@ -18,7 +19,7 @@ from besana.stages import STAGES
 from besana.workspace import EngineSettings, Report, Workspace
 
 # Tables of besana.toml that belong to no stage.
-OTHER_TABLES = ("cameras", "bands", "engine", "costs")
+OTHER_TABLES = ("cameras", "bands", "engine", "costs", "backup")
 
 
 def stage(name: str) -> ModuleType:
@@ -61,6 +62,7 @@ def check_settings(workspace: Workspace) -> None:
             workspace.settings(name, stage(name).Config)
     workspace.settings("engine", EngineSettings)
     workspace.settings("costs", CostSettings)
+    workspace.settings("backup", BackupSettings)
     _ = workspace.cameras, workspace.bands
 
 

@@ -21,6 +21,7 @@ from besana.images.camera import Camera
 from besana.storage import Folder, Storage, open_storage
 
 SETTINGS_FILE = "besana.toml"
+CATALOG_FILE = "catalog.db"
 
 S = TypeVar("S", bound=Settings)
 Scalar = str | int | float | bool | None
@@ -116,7 +117,7 @@ class Workspace:
     @cached_property
     def catalog(self) -> Catalog:
         """The rows of this workspace, opened at first use."""
-        return Catalog(self._settings.catalog or f"sqlite:///{self.path / 'catalog.db'}")
+        return Catalog(self._settings.catalog or f"sqlite:///{self.path / CATALOG_FILE}")
 
     @cached_property
     def cameras(self) -> Mapping[str, Camera]:

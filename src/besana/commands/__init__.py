@@ -11,6 +11,9 @@ COMMANDS = {
     "bucket": "Set a bucket up, check it, or upload what lies on this disk into it.",
     "catalog": "Move the catalog between SQLite and PostgreSQL, verified by counts and hashes.",
     "publish": "Publish the catalog as Delta Lake tables for Spark, Trino, Athena and DuckDB.",
+    "backup": "Back up what cannot be made again: the catalog, people, trainings, settings, dataset"
+    " lists.",
+    "restore": "Make a workspace of a backup.",
     "sql": "Ask the catalog a question in SQL.",
     "tune": "Search settings of a training: rate, epochs, backbone, variation of pictures.",
     "embed": "Compute one vector a sample with a frozen backbone.",

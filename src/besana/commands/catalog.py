@@ -16,7 +16,7 @@ from besana.catalog_move import TableState, move, moved_tables, rows_of
 from besana.config import Settings
 from besana.console import plain_console
 from besana.progress import track
-from besana.workspace import Workspace
+from besana.workspace import CATALOG_FILE, Workspace
 
 EXAMPLE = "besana catalog move farm --to postgresql://besana@db/farm"
 ARGUMENTS = ("action", "farm")
@@ -50,7 +50,7 @@ def run(workspace: Workspace, config: Config) -> dict[str, TableState]:
     for name, found in states.items():
         say(f"{name}: {found.rows:,} rows, hash {found.digest:032x}")
     shown = sa.make_url(config.to).render_as_string(hide_password=True)
-    own = str(workspace.path / "catalog.db")
+    own = str(workspace.path / CATALOG_FILE)
     line = "take the line away" if shown == f"sqlite:///{own}" else f'catalog = "{shown}"'
     say(f"Both sides are the same. Now write in besana.toml: {line}")
     return states

@@ -14,6 +14,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from besana import pipeline
+from besana.backup import BackupSettings
 from besana.config import Settings
 from besana.costs.settings import CostSettings
 from besana.errors import ConfigError
@@ -72,6 +73,7 @@ def settings_text() -> str:
         _CAMERAS,
         f"# [engine]\n{_fields(EngineSettings)}",
         f"# What things cost, and how much they may.\n# [costs]\n{_fields(CostSettings)}",
+        f"# Copies of what cannot be made again.\n# [backup]\n{_fields(BackupSettings)}",
     ]
     for name, summary in STAGES.items():
         parts.append(f"# {summary}\n# [{name}]\n{_fields(pipeline.stage(name).Config)}")

@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from besana import catalog as tables
+from besana.backup import last_backup_at
 from besana.config import Settings
 from besana.console import plain_console
 from besana.stages import STAGES
@@ -57,6 +58,9 @@ def run(workspace: Workspace, config: Config) -> list[StageStatus]:
     console = plain_console(soft_wrap=False)
     console.print(table)
     console.print(f"Free on disk: {free_bytes(workspace.path) / 1e9:,.1f} GB")
+    last = last_backup_at(workspace.catalog)
+    told = f"{last:%Y-%m-%d %H:%M} UTC" if last else "none yet; make one with besana backup"
+    console.print(f"Last backup: {told}")
     return stages
 
 

@@ -19,6 +19,7 @@ from besana.labels.labelled import is_multi
 from besana.web.classes import ClassBook
 from besana.web.deck import FRESH, LABELLED, SKIPPED, Deck
 from besana.web.gate import RefusedError
+from besana.web.keeper import Keeper
 from besana.web.model_loop import FIRST_LABELS, Learned, learn
 from besana.web.names import Sample
 from besana.web.passwords import Patience
@@ -63,6 +64,7 @@ class Desk:
         self.pictures = PictureMaker()
         self.saver = Saver(workspace.catalog)
         self.surveys = Surveys(workspace, self.is_multi)
+        self.keeper = Keeper(workspace)
         self._deck: Deck | None = None
         self._since: list[tuple[Sample, str, int, bool]] | None = None
         self._counted: dict[str, dict[str, int]] = {}
@@ -119,6 +121,7 @@ class Desk:
                 if self._is_out_of_date(await asyncio.to_thread(self._count)):
                     await self._read_again()
                 await self._learn_when_due()
+                await self.keeper.work()
             except (BesanaError, OSError, sqlite3.Error) as error:
                 # Also a full disk, on which scratch files cannot grow: labelling goes on meanwhile.
                 _LOG.warning("what is in the workspace could not be read: %s", error)
@@ -189,6 +192,7 @@ class Desk:
             old.close()
 
     def _note(self, sample: Sample, annotator: str, state: int, unusable: bool = False) -> None:
+        self.keeper.said()
         if self._deck is not None:
             self._deck.note(sample, annotator, state, unusable=unusable)
         if self._since is not None:

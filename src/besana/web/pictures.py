@@ -18,7 +18,7 @@ from besana.engines.child import Child
 from besana.errors import CorruptDataError
 
 _WALL_S = 20.0
-_CACHE_BYTES = 64 << 20
+_CACHE_BYTES = 16 << 20
 
 
 class PictureMaker:

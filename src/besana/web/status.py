@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from besana import catalog as tables
+from besana.backup import last_backup_at
 from besana.catalog import Catalog
 from besana.config import read_toml
 from besana.progress import running
@@ -51,6 +52,7 @@ def status_facts(desk: Desk) -> dict[str, Any]:
         "cameras": watched_cameras(catalog),
         "retraining": _retraining(catalog),
         "due": _due(desk, sum(frames.values()), sum(quality.values()), sum(samples.values())),
+        "backup": last_backup_at(catalog),
         "classes": [
             (name, count, count / max(1, total))
             for name, count in sorted(labels.items(), key=lambda item: -item[1])
