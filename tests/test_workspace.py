@@ -1,13 +1,14 @@
 """A workspace: its places, settings, cameras and reports."""
 
 import datetime as dt
+import shlex
 
 import pytest
 from pydantic import Field
 
 from besana import pipeline
 from besana.config import Settings
-from besana.errors import ConfigError, NotFoundError, StorageError
+from besana.errors import ConfigError, NotFoundError, NotReadyError, StorageError
 from besana.storage import Bucket, Folder
 from besana.workspace import Report, Workspace
 
@@ -142,3 +143,10 @@ def test_a_report_counts():
     assert (report.counts_in, report.counts_out) == (10, 7)
     assert report.dropped == {"dark": 3}
     assert report.facts == {"images_per_s": 70.5}
+
+
+def test_a_hint_can_be_pasted_whatever_the_folder_is_called(tmp_path):
+    workspace = Workspace.create(tmp_path / "my farm; rm -r x")
+    with pytest.raises(NotReadyError) as caught:
+        pipeline.run_stage(workspace, "split")
+    assert shlex.split(caught.value.hint)[-1] == str(workspace.path)

@@ -72,6 +72,8 @@ def build_app(verb: str | None) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        # Panels for the list of verbs; a verb's options need the width for their sentences.
+        rich_markup_mode="rich" if verb is None else None,
     )
     app.callback()(_version)
     for panel, table in (("The way of the data", STAGES), ("Beside the way", COMMANDS)):
@@ -155,7 +157,7 @@ def _common(name: str, kind: Any, help_text: str) -> inspect.Parameter:
 def _parameter(name: str, field: FieldInfo, *, positional: bool = False) -> inspect.Parameter:
     text = field.description or ""
     if not positional and not field.is_required() and field.default not in (None, "", [], {}):
-        text = f"{text} \\[default: {_shown(field.default)}]"
+        text = f"{text} [default: {_shown(field.default)}]"
     kind = str if _is_table(field) else _option_type(field.annotation)
     flag = _flag(name, field)
     info = (

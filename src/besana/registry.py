@@ -177,7 +177,7 @@ class Registry:
             if version == str(found.number) or version in found.aliases:
                 return found
         raise NotReadyError(
-            f"No version '{version}' of model '{model}' is registered.", "Run: besana register"
+            f"No version '{version}' of model '{model}' is registered.", "Run: besana register FARM"
         )
 
     def champion(self, model: str) -> Version | None:

@@ -34,7 +34,7 @@ def read_sources(
     if not texts and not workspace.catalog.counted(tables.frames):
         raise ConfigError(
             "Nothing says where the pictures are.",
-            f"Run: besana collect {workspace.path} FOLDER",
+            f"Run: besana collect {workspace.word} FOLDER",
         )
     roots = dict.fromkeys(_root(workspace, text) for text in texts)
     own = frozenset(os.path.realpath(workspace.path / folder) for folder in _OWN_FOLDERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,7 +71,9 @@ class Workspace:
     def __init__(self, path: str | Path = ".") -> None:
         self.path = Path(path).absolute()
         if not (self.path / SETTINGS_FILE).is_file():
-            raise NotFoundError(f"No workspace in '{path}'.", f"Run: besana init {path}")
+            raise NotFoundError(
+                f"No workspace in '{path}'.", f"Run: besana init {shlex.quote(str(path))}"
+            )
         self.read_settings()
 
     def read_settings(self) -> None:
@@ -113,6 +116,11 @@ class Workspace:
     def name(self) -> str:
         """Name of the project."""
         return self._settings.name or self.path.name
+
+    @property
+    def word(self) -> str:
+        """The folder as one word of a command line."""
+        return shlex.quote(str(self.path))
 
     @cached_property
     def catalog(self) -> Catalog:

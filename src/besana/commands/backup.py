@@ -7,6 +7,7 @@ Writes: backups/<moment>, or where `[backup]` says
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 
 from pydantic import Field
 
@@ -44,6 +45,6 @@ def run(workspace: Workspace, config: Config) -> Backup:
         f"{made.name} in {place}: {len(made.files):,} files, {made.size_bytes / 1e6:,.1f} MB;"
         f" {made.rows.get('labels', 0):,} labels, {made.rows.get('frames', 0):,} frames."
     )
-    say(f"Read back; the same. To get it back: besana restore NEW_FOLDER {place}")
+    say(f"Read back; the same. To get it back: besana restore NEW_FOLDER {shlex.quote(place)}")
     say("Original pictures, shards and models are not in it: copy frames/ and models/ too.")
     return made

@@ -167,7 +167,7 @@ def export_labels(
     """
     if not workspace.catalog.counted(tables.labels):
         raise NotReadyError(
-            f"No labels in '{workspace.name}'.", f"Run: besana label {workspace.path} FILE"
+            f"No labels in '{workspace.name}'.", f"Run: besana label {workspace.word} FILE"
         )
     path = path.absolute()
     with Folder(path.parent).open_writer(path.name) as file:

@@ -60,7 +60,7 @@ def run(path: Path, config: Config) -> Workspace:
     if (path / SETTINGS_FILE).exists():
         raise ConfigError(f"'{path}' is a workspace already.", f"Edit {path / SETTINGS_FILE}.")
     workspace = Workspace.create(path, settings_text())
-    typer.echo(f"Workspace {path} is ready. Next: besana collect {path} FOLDER_OF_IMAGES")
+    typer.echo(f"Workspace {path} is ready. Next: besana collect {workspace.word} FOLDER_OF_IMAGES")
     return workspace
 
 

@@ -6,6 +6,7 @@ Writes: a new workspace
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pydantic import Field
@@ -40,5 +41,5 @@ def run(path: Path, config: Config) -> Backup:
         f" {restored.rows.get('frames', 0):,} frames."
     )
     say("Copy frames/ and models/ there unless they lie in a bucket; then:")
-    say(f"besana prepare {path} --check")
+    say(f"besana prepare {shlex.quote(str(path))} --check")
     return restored

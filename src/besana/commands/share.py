@@ -57,7 +57,7 @@ def run(workspace: Workspace, config: Config) -> Shares:
     if wanted and not version.tags.get(EXPORT_TAG):
         raise NotReadyError(
             f"Version {version.number} of model '{version.model}' is not exported.",
-            f"Run: besana export {workspace.path} onnx --model-version {version.number}",
+            f"Run: besana export {workspace.word} onnx --model-version {version.number}",
         )
     before = read_shares(registry.property_of(config.model, PROPERTY))
     shares = before.changed(version.number, percent=config.percent, shadow=config.shadow)

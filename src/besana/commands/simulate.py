@@ -6,6 +6,7 @@ Writes: pictures, truth.csv, besana.toml and what else is true, in a folder
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,4 +89,5 @@ def run(path: Path, config: Config) -> Path:
 
 def _tell(path: Path, truth: Path) -> None:
     typer.echo(f"Made {path}; what is true of it stands in {truth}.")
-    typer.echo(f"Next: besana run {path} --to prepare, then: besana label {path} {truth}")
+    farm, file = shlex.quote(str(path)), shlex.quote(str(truth))
+    typer.echo(f"Next: besana run {farm} --to prepare, then: besana label {farm} {file}")

@@ -109,13 +109,13 @@ def open_run(workspace: Workspace, run: str = "") -> Run:
         if found is None or found.record["state"] == "unfinished":
             raise NotReadyError(
                 f"No trained run '{run}' in '{workspace.name}'.",
-                f"Run: besana train {workspace.path}",
+                f"Run: besana train {workspace.word}",
             )
         return found
     trained = [run for run in all_runs(workspace) if run.record["state"] != "unfinished"]
     if not trained:
         raise NotReadyError(
-            f"Nothing is trained in '{workspace.name}'.", f"Run: besana train {workspace.path}"
+            f"Nothing is trained in '{workspace.name}'.", f"Run: besana train {workspace.word}"
         )
     return max(trained, key=lambda run: (str(run.record["asked_at"]), run.id))
 

@@ -25,7 +25,7 @@ def registry_lineups(workspace: Workspace, registry: Registry, model: str) -> Li
         champion = next((v for v in versions.values() if "champion" in v.aliases), None)
         if champion is None:
             raise NotReadyError(
-                f"Model '{model}' has no champion.", f"Run: besana register {workspace.path}"
+                f"Model '{model}' has no champion.", f"Run: besana register {workspace.word}"
             )
         shares = read_shares(registry.property_of(model, PROPERTY))
         wanted = {*shares.percent, *shares.shadow}
@@ -55,7 +55,7 @@ def _source(workspace: Workspace, version: Version) -> Source:
     if not sha256:
         raise NotReadyError(
             f"Version {version.number} of model '{version.model}' is not exported.",
-            f"Run: besana export {workspace.path} onnx --model-version {version.number}",
+            f"Run: besana export {workspace.word} onnx --model-version {version.number}",
         )
     place = f"{version.model}/{version.number}/{EXPORT_FOLDER}"
     return Source(version.number, workspace.models.below(place), sha256)

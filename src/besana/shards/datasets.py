@@ -123,7 +123,7 @@ def open_dataset(
     last = last_version(workspace, name)
     if not last or (version is not None and not 1 <= version <= last):
         wanted = name if version is None else f"{name}/{version}"
-        hint = f"It has versions 1 to {last}." if last else f"Run: besana split {workspace.path}"
+        hint = f"It has versions 1 to {last}." if last else f"Run: besana split {workspace.word}"
         raise NotReadyError(f"No dataset '{wanted}' in '{workspace.name}'.", hint)
     place = f"{name}/{version or last}"
     try:

@@ -145,7 +145,7 @@ def _open_source(workspace: Workspace, config: Config) -> tuple[Source, dict[str
     catalog = workspace.catalog
     if not catalog.counted(tables.frames):
         raise NotReadyError(
-            f"No frames in '{workspace.name}'.", f"Run: besana collect {workspace.path} FOLDER"
+            f"No frames in '{workspace.name}'.", f"Run: besana collect {workspace.word} FOLDER"
         )
     if config.source == "labels":
         return labels_source(catalog), {"source": "labels"}
@@ -170,12 +170,12 @@ def _model_name(workspace: Workspace, config: Config) -> str:
     if config.model in there:
         return config.model
     if config.model:
-        hint = suggestion(config.model, there) or f"Run: besana predict {workspace.path}"
+        hint = suggestion(config.model, there) or f"Run: besana predict {workspace.word}"
         raise ConfigError(f"Model '{config.model}' has predicted nothing.", hint)
     if not there:
         raise NotReadyError(
             f"No predictions in '{workspace.name}'.",
-            f"Run: besana predict {workspace.path}, or add up labels with --source labels.",
+            f"Run: besana predict {workspace.word}, or add up labels with --source labels.",
         )
     if len(there) > 1:
         raise ConfigError(f"There are predictions of {', '.join(there)}.", "Set model to one.")

@@ -85,7 +85,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     if config.split not in manifest.splits:
         raise NotReadyError(
             f"Dataset {dataset.place} has no {config.split} split.",
-            f"Run: besana split {workspace.path} --{config.split}-share 0.2, then train again.",
+            f"Run: besana split {workspace.word} --{config.split}-share 0.2, then train again.",
         )
     with open_report(
         workspace, "evaluate", config, max_dropped_share=config.max_dropped_share

@@ -184,7 +184,7 @@ def _dataset(workspace: Workspace, version: Version) -> Dataset:
     if not number.isdecimal():
         raise NotReadyError(
             f"Version {version.number} of '{version.model}' does not say what it was trained on.",
-            "Run: besana register",
+            f"Run: besana register {workspace.word}",
         )
     return open_dataset(workspace, name, int(number))
 

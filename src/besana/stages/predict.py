@@ -169,7 +169,7 @@ def _predict_samples(
     total = workspace.catalog.count(fitting)
     others = workspace.catalog.count(select) - total
     if not total and not workspace.catalog.counted(tables.samples):
-        raise NotReadyError("There are no samples.", f"Run: besana prepare {workspace.path}")
+        raise NotReadyError("There are no samples.", f"Run: besana prepare {workspace.word}")
     report.count_in(others)
     report.drop("other_channels", others)
     with track("predict", total) as advance:

@@ -116,7 +116,7 @@ def run(workspace: Workspace, config: Config | None = None, engine: Engine | Non
     engine = engine or workspace.open_engine()
     counted = workspace.catalog.counted
     if counted(tables.frames) and not (counted(tables.quality) or counted(tables.issues)):
-        raise NotReadyError("Nobody looked at the frames.", f"Run: besana clean {workspace.path}")
+        raise NotReadyError("Nobody looked at the frames.", f"Run: besana clean {workspace.word}")
     retry_missing(workspace.catalog)
     damaged = _damaged(workspace) if config.check else 0
     recipes = {

@@ -94,7 +94,7 @@ def _evaluation(workspace: Workspace, trained: Run) -> dict[str, Any]:
     if found.get("split") != "test":
         raise NotReadyError(
             f"Run '{trained.id}' was not evaluated on its test split.",
-            f"Run: besana evaluate {workspace.path}",
+            f"Run: besana evaluate {workspace.word}",
         )
     return found
 

@@ -211,7 +211,7 @@ def _wanted(config: Config, multi: bool) -> Wanted:
 def _need_samples(workspace: Workspace, samples: Selection) -> None:
     if not samples.seen:
         raise NotReadyError(
-            f"No samples in '{workspace.name}'.", f"Run: besana prepare {workspace.path}"
+            f"No samples in '{workspace.name}'.", f"Run: besana prepare {workspace.word}"
         )
     if not len(samples) and samples.dropped["other_class"]:
         known = ", ".join(sorted(workspace.catalog.counted(tables.labels)))
@@ -220,7 +220,7 @@ def _need_samples(workspace: Workspace, samples: Selection) -> None:
         reasons = ", ".join(f"{count} {reason}" for reason, count in samples.dropped.items())
         raise NotReadyError(
             f"None of {samples.seen} samples can be used ({reasons}).",
-            f"Run: besana label {workspace.path} FILE.csv",
+            f"Run: besana label {workspace.word} FILE.csv",
         )
 
 

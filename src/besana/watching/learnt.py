@@ -118,7 +118,7 @@ def learn(
         raise NotReadyError(
             f"{told.sum()} samples outside training have predictions of {name}/{version};"
             f" {_FEWEST_HELD} are needed to tell what its words mean.",
-            f"Run: besana predict {workspace.path}, with a dataset that has a test split.",
+            f"Run: besana predict {workspace.word}, with a dataset that has a test split.",
         )
     held, probability = outside[told], probability[told]
     words = Words.learn(card.classes, card.kind, card.thresholds, probability, truth[held])

@@ -68,7 +68,7 @@ def renew(
             workspace, wanted, disputed, Path(folder), advance=lambda _count: None
         )
         if not len(samples):
-            raise NotReadyError("Nothing is labelled.", f"Run: besana label {workspace.path} FILE")
+            raise NotReadyError("Nothing is labelled.", f"Run: besana label {workspace.word} FILE")
         split = _split(workspace, before, samples, (tested_share, validation_share), seed)
         dealt = Dealt.of(samples, split)
         leaks = dealt.random_leaks(seed=seed)
