@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from besana.commands.embed import Config, run
+from besana.costs.bills import read_lines
 from besana.errors import CorruptDataError
 from besana.learning.embeddings import Embedder, Embeddings, backbone_key, embed, sample_keys
 from besana.learning.feature_file import gather
@@ -147,4 +148,8 @@ def test_embed_command_goes_through_all_samples_and_does_nothing_twice(workspace
         "10",
         "0",
     ]
+    bills = read_lines(workspace)
+    assert [(bill["stage"], bill["items"]) for bill in bills] == [("embed", n) for n in (20, 10, 0)]
+    # What the first took is what the next are planned by.
+    assert [bill["planned"]["runs"] for bill in bills] == [0, 1, 2]
     assert len(Embeddings(workspace.embeddings.below(place.rpartition("/")[2]), FEATURES)) == 30

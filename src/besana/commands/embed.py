@@ -16,11 +16,12 @@ from pydantic import Field
 from besana import catalog as tables
 from besana.config import Settings
 from besana.console import plain_console
+from besana.costs.bills import billing
 from besana.engines import Engine
 from besana.engines.local import LocalEngine
 from besana.learning.on_engine import Embedding, Row, embed_rows, whole_batches
 from besana.learning.sample_pages import manifest_of, sample_pages, usable_samples
-from besana.progress import track
+from besana.progress import progress_noted, track
 from besana.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,8 +78,13 @@ def run(workspace: Workspace, config: Config, engine: Engine | None = None) -> l
         ConfigError: If the backbone or its weights do not fit the samples.
         NotFoundError: If weights are not there and cannot be fetched.
     """
-    say = plain_console().print
-    return [_embed(workspace, config, channels, engine, say) for channels in _channels(workspace)]
+    with (
+        billing(workspace, "embed", config) as bill,
+        progress_noted(workspace.temporary, "embed"),
+    ):
+        done = [_embed(workspace, config, each, engine) for each in _channels(workspace)]
+        bill.counts_in = sum(made for _, made in done)
+    return [url for url, _ in done]
 
 
 def _channels(workspace: Workspace) -> list[int]:
@@ -93,8 +99,8 @@ def _embed(
     config: Config,
     channels: int,
     engine: Engine | None,
-    say: Callable[[str], None],
-) -> str:
+) -> tuple[str, int]:
+    """Embed the samples of so many bands; where the vectors lie, and how many are new."""
     import torch
 
     from besana.learning.embeddings import Embeddings, backbone_key
@@ -128,10 +134,12 @@ def _embed(
             threads=config.threads,
         )
         notes = _embed_elsewhere(workspace, job, embeddings, engine)
+    say = plain_console().print
     for note in notes:
         say(note)
-    say(f"{len(embeddings) - before:,} samples embedded, {len(embeddings):,} in {storage.url}")
-    return storage.url
+    made = len(embeddings) - before
+    say(f"{made:,} samples embedded, {len(embeddings):,} in {storage.url}")
+    return storage.url, made
 
 
 def _embed_samples(

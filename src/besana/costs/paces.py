@@ -22,13 +22,14 @@ _ASSUMED_S = {
     "prepare": (0.005, 0.08),
     "label": (0.00005, 0.002),
     "split": (0.0001, 0.002),
+    "embed": (0.003, 0.1),
     "train": (0.005, 0.3),
     "evaluate": (0.005, 0.1),
     "register": (1.0, 10.0),
     "predict": (0.003, 0.1),
     "answers": (0.00001, 0.0005),
 }
-_SPREADING = ("collect", "clean", "prepare", "train", "evaluate", "predict")
+_SPREADING = ("collect", "clean", "prepare", "embed", "train", "evaluate", "predict")
 
 
 @dataclass(frozen=True)

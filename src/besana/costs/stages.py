@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, cast
 
 from besana.costs.holdings import Holdings
@@ -114,11 +115,14 @@ def expect(
     requests = Requests()
     if bucket and left and stage in _REQUESTS:
         requests = _REQUESTS[stage](holdings, config, left / whole)
-    return Expected(stage, key, items, pace_of(stage, key, observations), requests)
+    pace = _embedding_pace if stage == "embed" else partial(pace_of, stage)
+    return Expected(stage, key, items, pace(key, observations), requests)
 
 
 def speed_key(stage: str, config: Any) -> str:
     """Name what a stage's speed depends on besides the machine."""
+    if stage == "embed":
+        return f"{config.backbone} {config.size_px or 'own'} px"
     if stage == "prepare":
         return f"{config.size_px} px"
     if stage == "train":
@@ -140,8 +144,15 @@ def expect_embedding(
         probe: Settings of a training of a probe, which name the network.
         observations: Earlier runs on this machine.
     """
-    pace = pace_of("train", key := speed_key("train", probe), observations)
+    key = f"{probe.backbone_name} {probe.input_px or 'own'} px"
+    pace = _embedding_pace(key, observations)
     return Expected("embed", key, holdings.samples, pace, Requests())
+
+
+def _embedding_pace(key: str, observations: Sequence[Observation]) -> Pace:
+    """Take the pace of embedding, or of probes of the same network, which are mostly that."""
+    own = pace_of("embed", key, observations)
+    return own if own.runs else pace_of("train", f"probe {key}", observations)
 
 
 def observed_items(stage: str, counts_in: int, config: Any) -> int:
@@ -174,6 +185,7 @@ def _whole(stage: str, holdings: Holdings) -> int:
         "prepare": holdings.frames,
         "label": holdings.labelled,
         "split": holdings.labelled,
+        "embed": holdings.samples,
         "train": math.ceil(TRAIN_SHARE * dataset),
         "evaluate": math.ceil(TEST_SHARE * dataset),
         "register": 1 if dataset else 0,
