@@ -23,7 +23,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from besana import catalog as tables
-from besana.catalog_web import create_tables
+from besana.catalog.web import create_tables
 from besana.learning.embeddings import Embeddings, sample_keys
 from besana.web.deck import Deck
 from besana.web.memory import PeakMemory

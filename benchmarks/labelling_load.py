@@ -31,7 +31,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from besana import catalog as tables
-from besana.catalog_web import create_tables, skips, undone_labels
+from besana.catalog.web import create_tables, skips, undone_labels
 from besana.web.people import FILE, People
 from besana.web.saving import act_id
 from besana.workspace import Workspace

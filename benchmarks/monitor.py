@@ -10,12 +10,13 @@ import argparse
 import csv
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from besana import pipeline
-from besana.catalog_watch import drift
+from besana.catalog.watch import drift
 from besana.engines import open_engine
 from besana.simulation.barn import BarnSettings
 from besana.simulation.changes import KINDS, Change, write_changed_barn
@@ -27,12 +28,19 @@ from besana.workspace import Workspace
 
 MONTH_DAYS = 30.44
 FIRST_DAYS, LATER_DAYS, INTERVAL_S = 10, 2, 900
+_CHANGES = {
+    "no change": {},
+    "other cows": {"new_herd_from_day": 10.0},
+    "cows of another breed": {"new_herd_from_day": 10.0, "strength": 2.0},
+    "a little dirt": {"dirt_from_day": 10.0, "strength": 0.5},
+    "dirt": {"dirt_from_day": 10.0},
+}
 TRAIN = {"strategy": "scratch", "epochs": 8, "size_px": 64, "threads": 1}
 
 
 def streams(months: int) -> None:
-    """Count false alarms over camera-months, and hours until another herd is found."""
-    episodes, watched, found = 0, 0.0, []
+    """Count false alarms over camera-months, hours until another herd is found, estimates."""
+    episodes, watched, found, away = 0, 0.0, [], []
     for seed in range(months):
         looks = list(watch_samples(draw_samples(seed, 41), train_days=10))
         changed = [bool(drifting(one.findings)) for one in looks]
@@ -46,9 +54,24 @@ def streams(months: int) -> None:
             if one.end_day > 13 and drifting(one.findings)
         ]
         found.append(hours[0] if hours else float("inf"))
+        for change in _CHANGES:
+            away += list(_missed(seed, change))
     within = sum(hours <= 24 for hours in found)
     print(f"{watched:.1f} camera-months: {episodes} false alarms, {episodes / watched:.2f} a month")
     print(f"another herd found within a day: {within} of {len(found)}")
+    for change in _CHANGES:
+        mine = [points for name, points in away if name == change]
+        near = sum(abs(points) <= 0.05 for points in mine)
+        print(f"{change}: drop within 5 points on {near} of {len(mine)} days")
+
+
+def _missed(seed: int, change: str) -> Iterator[tuple[str, float]]:
+    """Give by how much the estimated drop of each of the first days of a change is off."""
+    samples = draw_samples(seed, FIRST_DAYS + 3, **_CHANGES[change])
+    for one in watch_samples(samples, train_days=FIRST_DAYS):
+        if one.end_day.is_integer():
+            of_camera = {row.signal: row.value for row in one.findings if not row.region}
+            yield change, of_camera[ACCURACY] - of_camera[MEASURED]
 
 
 def barn(folder: Path, kinds: list[str]) -> None:

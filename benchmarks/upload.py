@@ -24,7 +24,7 @@ from pathlib import Path
 
 import boto3
 
-from besana.rclone import find_rclone
+from besana.buckets.rclone import find_rclone
 from besana.workspace import Workspace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/contracts"))

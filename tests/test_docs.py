@@ -20,7 +20,7 @@ from typer.main import get_command
 import besana.catalog as tables
 from besana import errors, pipeline
 from besana.backup import BackupSettings
-from besana.catalog_views import CURRENT_CLASS_LABELS, CURRENT_LABELS
+from besana.catalog.views import CURRENT_CLASS_LABELS, CURRENT_LABELS
 from besana.cli import build_app
 from besana.commands import COMMANDS
 from besana.commands.init import settings_text

@@ -25,8 +25,8 @@ from pydantic import Field
 
 from besana import __version__
 from besana.catalog import Catalog, properties
-from besana.catalog_database import copy_sqlite, insert
-from besana.catalog_move import move, moved_tables, rows_of
+from besana.catalog.database import copy_sqlite, insert
+from besana.catalog.move import move, moved_tables, rows_of
 from besana.config import Settings
 from besana.errors import ConfigError, CorruptDataError, NotFoundError
 from besana.storage import Folder, Storage, open_storage, sync_folder

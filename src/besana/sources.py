@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from besana import catalog as tables
-from besana.buckets import is_bucket
+from besana.buckets.listing import is_bucket
+from besana.buckets.rclone import WORD, is_remote, root_of
 from besana.errors import ConfigError, NotFoundError
 from besana.images.layouts import Source
-from besana.rclone import WORD, is_remote, root_of
 from besana.workspace import Workspace
 
 _OWN_FOLDERS = ("frames", "shards", "datasets", "embeddings", "models", "runs", "reports", "lake")

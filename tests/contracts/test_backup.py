@@ -20,8 +20,8 @@ import sqlalchemy as sa
 from besana import Workspace
 from besana.backup import LIST, BackupSettings, back_up, backups, last_backup_at, restore
 from besana.catalog import Catalog, labels, samples
-from besana.catalog_move import moved_tables, state
-from besana.catalog_web import create_tables
+from besana.catalog.move import moved_tables, state
+from besana.catalog.web import create_tables
 from besana.errors import ConfigError, CorruptDataError, NotFoundError
 from besana.learning.runs import all_runs
 from besana.shards.datasets import open_dataset

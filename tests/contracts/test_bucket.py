@@ -17,13 +17,13 @@ import boto3
 import pytest
 from server_log import server_log
 
-from besana.bucket_probes import clock_finding, probe_service, probe_storage
-from besana.bucket_rules import documents, place_of, roles, rules
+from besana.buckets.probes import clock_finding, probe_service, probe_storage
+from besana.buckets.rules import documents, place_of, roles, rules
+from besana.buckets.upload import CheckedBucket, upload, walk_in_order
 from besana.cli import main
 from besana.commands import bucket
 from besana.errors import BesanaError, ConfigError
 from besana.storage import Folder, open_storage
-from besana.upload import CheckedBucket, upload, walk_in_order
 from besana.workspace import Workspace
 
 OTHERS = {"Sid": "Theirs", "Effect": "Deny", "Principal": "*", "Action": "s3:GetObjectAcl"}
@@ -239,7 +239,7 @@ def test_an_upload_that_was_killed_goes_on(tmp_path, own_bucket):
     files = fill(tmp_path / "frames", count=300, size=20_000)
     url = f"s3://{own_bucket}/killed"
     program = (
-        "import sys; from pathlib import Path; from besana.upload import upload\n"
+        "import sys; from pathlib import Path; from besana.buckets.upload import upload\n"
         "upload(Path(sys.argv[1]), sys.argv[2], threads=2)"
     )
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "frames"), url])

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 
 import besana
 from besana.catalog import METADATA, Catalog, UtcDateTime, frames, labels, properties, quality
-from besana.catalog_move import move, moved_tables, state
-from besana.catalog_watch import TABLES, served
-from besana.catalog_watch import create_tables as create_watch
-from besana.catalog_web import create_tables
+from besana.catalog.move import move, moved_tables, state
+from besana.catalog.watch import TABLES, served
+from besana.catalog.watch import create_tables as create_watch
+from besana.catalog.web import create_tables
 from besana.commands import catalog as catalog_command
 from besana.errors import ConfigError, CorruptDataError
 
@@ -86,7 +86,7 @@ def test_every_row_of_every_table_arrives(catalog, other):
 @pytest.mark.slow
 def test_a_move_that_was_interrupted_goes_on(catalog, other, monkeypatch):
     fill(catalog)
-    monkeypatch.setattr("besana.catalog_move._ROWS", 10)
+    monkeypatch.setattr("besana.catalog.move._ROWS", 10)
     done = []
 
     def stop(rows: int) -> None:

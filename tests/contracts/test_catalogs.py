@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from besana.catalog import (
-    COUNTED,
     METADATA,
     Catalog,
     current_class_labels,
@@ -23,7 +22,7 @@ from besana.catalog import (
     quality,
     samples,
 )
-from besana.catalog_views import VIEWS
+from besana.catalog.views import COUNTED, VIEWS
 from besana.errors import ConfigError, StorageError
 
 NOW = dt.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=dt.UTC)

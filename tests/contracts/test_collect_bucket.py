@@ -20,7 +20,7 @@ from server_log import server_log
 
 import besana
 from besana import catalog as tables
-from besana.buckets import list_bucket
+from besana.buckets.listing import list_bucket
 from besana.errors import BesanaError, ConfigError, NotFoundError
 from besana.storage import read_original
 

@@ -11,12 +11,12 @@ import simplejpeg
 
 import besana
 from besana import catalog as tables
-from besana.bucket_probes import probe_storage
+from besana.buckets.probes import probe_storage
+from besana.buckets.upload import CheckedBucket, upload, verify
 from besana.commands import bucket
 from besana.errors import BesanaError
 from besana.storage import Folder, open_storage, read_original
 from besana.traffic import METER, PART_BYTES
-from besana.upload import CheckedBucket, upload, verify
 from besana.workspace import Workspace
 
 pytestmark = pytest.mark.slow

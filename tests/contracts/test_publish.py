@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 
 import besana
 from besana.catalog import Catalog, datasets, frames, labels, samples
-from besana.catalog_web import create_tables, undone_labels
+from besana.catalog.web import create_tables, undone_labels
 from besana.commands import publish
 from besana.errors import CorruptDataError, StorageError
 from besana.lake import publish as publish_table

@@ -11,9 +11,9 @@ import simplejpeg
 
 import besana
 from besana import catalog as tables
-from besana import rclone
+from besana.buckets import rclone
+from besana.buckets.rclone import find_rclone, list_remote, root_of
 from besana.errors import ConfigError, MissingExtraError, NotFoundError
-from besana.rclone import find_rclone, list_remote, root_of
 from besana.storage import read_original
 
 pytestmark = pytest.mark.slow  # each asks rclone several times

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import sqlalchemy as sa
 
 import besana
 from besana import catalog as tables
@@ -97,7 +98,7 @@ def test_spark_keeps_the_promises_of_an_engine():
 
 def rows(farm: besana.Workspace, table) -> list[tuple]:
     timeless = [c for c in table.columns if not c.name.endswith("_at") or c.name == "captured_at"]
-    select = tables.sa.select(*timeless).order_by(*table.primary_key.columns)
+    select = sa.select(*timeless).order_by(*table.primary_key.columns)
     return [tuple(row) for row in farm.catalog.rows(select)]
 
 

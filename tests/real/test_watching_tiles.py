@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 import besana
-from besana.catalog_watch import drift
+from besana.catalog.watch import drift
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

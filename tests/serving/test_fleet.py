@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from exported import SIZE, export, pictures, tiny_model
 from servers import running, wait_for
 
-from besana.catalog_watch import served
+from besana.catalog.watch import served
 from besana.commands import promote, rollback, share
 from besana.errors import ConfigError, CorruptDataError, NotReadyError
 from besana.images.encode import encode_png

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from exported import SIZE, pictures
 from servers import CAMERAS, TOKEN, serving_folder, wait_for
 
-from besana.catalog_watch import served
+from besana.catalog.watch import served
 from besana.images.encode import encode_jpeg, encode_png
 from besana.images.samples import frame_samples
 from besana.serving.admission import Admission

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from servers import running, wait_for
 
-from besana.catalog_watch import drift, served
+from besana.catalog.watch import drift, served
 from besana.images.encode import encode_png
 from besana.learning.exporting import export_version
 from besana.registry import open_registry

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 import besana
 from besana import catalog as tables
-from besana.catalog_watch import drift
+from besana.catalog.watch import drift
 from besana.commands import retrain
 from besana.registry import open_registry
 from besana.simulation.barn import BarnSettings

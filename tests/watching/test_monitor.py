@@ -10,7 +10,7 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from besana.catalog_watch import drift
+from besana.catalog.watch import drift
 from besana.cli import main
 from besana.commands.status import read_status
 from besana.errors import ConfigError

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from besana.catalog_watch import create_tables, wishes
+from besana.catalog.watch import create_tables, wishes
 from besana.commands.retrain import Config, run
 from besana.commands.status import read_status
 from besana.registry import open_registry

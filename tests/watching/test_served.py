@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import torch
 
 from besana import catalog as tables
-from besana.catalog_watch import create_served, drift, served
+from besana.catalog.watch import create_served, drift, served
 from besana.models.model import load_model
 from besana.models.network import features
 from besana.serving.rows import served_row

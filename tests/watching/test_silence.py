@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from besana import catalog as tables
-from besana.catalog_watch import drift
+from besana.catalog.watch import drift
 from besana.cli import main
 from besana.stages import monitor, predict
 from besana.watching.due import Pace, plan_looks

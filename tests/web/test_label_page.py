@@ -12,7 +12,7 @@ from served_farm import PASSWORD, Site, make_farm, served
 from visitors import PHONE, opened, signed_in, violations
 
 from besana import catalog as tables
-from besana.catalog_web import skips, undone_labels
+from besana.catalog.web import skips, undone_labels
 
 pytest.importorskip("fastapi", reason="fastapi is not installed")
 if TYPE_CHECKING:

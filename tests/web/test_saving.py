@@ -25,7 +25,7 @@ from running import Client
 from served_farm import CLASSES, PASSWORD, Site, frame_id, make_farm, served
 
 from besana import catalog as tables
-from besana.catalog_web import skips, undone_labels
+from besana.catalog.web import skips, undone_labels
 from besana.web.people import FILE, People
 from besana.workspace import Workspace
 

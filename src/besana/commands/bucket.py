@@ -13,15 +13,15 @@ from typing import Literal
 
 from pydantic import Field
 
-from besana.bucket_probes import Finding, probe_service, probe_storage
-from besana.bucket_rules import NotOfferedError, Rule, documents, place_of, rules
+from besana.buckets.probes import Finding, probe_service, probe_storage
+from besana.buckets.rules import NotOfferedError, Rule, documents, place_of, rules
+from besana.buckets.upload import size_of, upload, verify
 from besana.config import Settings
 from besana.console import plain_console
 from besana.errors import BesanaError, ConfigError
 from besana.progress import track_bytes
 from besana.storage import Folder, open_storage
 from besana.traffic import METER
-from besana.upload import size_of, upload, verify
 from besana.workspace import Workspace
 
 EXAMPLE = "besana bucket check farm"

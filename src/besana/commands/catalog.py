@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from besana.catalog import Catalog
-from besana.catalog_move import TableState, move, moved_tables, rows_of
+from besana.catalog.move import TableState, move, moved_tables, rows_of
 from besana.config import Settings
 from besana.console import plain_console
 from besana.progress import track

@@ -111,7 +111,7 @@ def run(workspace: Workspace, config: Config, engine: Engine | None = None) -> R
         NotReadyError: If there is no champion.
         ConfigError: If it shall be approved and rejected.
     """
-    from besana.catalog_watch import create_tables
+    from besana.catalog.watch import create_tables
     from besana.registry import open_registry
 
     if config.approve and config.reject:

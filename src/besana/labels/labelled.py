@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.catalog_views import CURRENT_CLASS_LABELS, CURRENT_LABELS
+from besana.catalog.views import CURRENT_CLASS_LABELS, CURRENT_LABELS
 
 PAGE_ROWS = 2000
 _FRAMES_A_QUERY = 400

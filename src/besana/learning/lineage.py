@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sqlalchemy as sa
 
-from besana.catalog_watch import dataset_samples, model_versions
+from besana.catalog.watch import dataset_samples, model_versions
 
 if TYPE_CHECKING:
     from besana.registry import Version

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.catalog import Catalog, insert
-from besana.catalog_watch import create_served, served
+from besana.catalog.watch import create_served, served
 from besana.errors import BesanaError
 
 LOG = logging.getLogger("besana.serving")

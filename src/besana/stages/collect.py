@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from besana import catalog as tables
-from besana.buckets import (
+from besana.buckets.listing import (
     Entry,
     find_in_bucket,
     is_bucket,
@@ -29,6 +29,7 @@ from besana.buckets import (
     read_found,
     read_listing,
 )
+from besana.buckets.rclone import copied, is_remote, list_remote
 from besana.catalog import Catalog, insert
 from besana.config import Settings
 from besana.engines import Engine
@@ -55,7 +56,6 @@ from besana.images.regions import WHOLE
 from besana.labels.events import Event, event_row
 from besana.labels.metadata import MetadataTable, open_metadata
 from besana.progress import track
-from besana.rclone import copied, is_remote, list_remote
 from besana.sources import read_sources
 from besana.storage import Storage
 from besana.web.report_page import open_report

@@ -120,7 +120,7 @@ def run(
     """
     config = config or workspace.settings("monitor", Config)
     _check_mail(config)
-    from besana.catalog_watch import create_tables
+    from besana.catalog.watch import create_tables
     from besana.registry import open_registry
 
     create_tables(workspace.catalog)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.catalog_watch import has_tables, retrainings
+from besana.catalog.watch import has_tables, retrainings
 from besana.watching.look import BROKEN
 from besana.watching.state import latest_rows
 

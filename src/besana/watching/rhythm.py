@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from besana import catalog as tables
-from besana.catalog_watch import has_served, served
+from besana.catalog.watch import has_served, served
 from besana.images.files import id_part
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.catalog_watch import has_served, served
+from besana.catalog.watch import has_served, served
 from besana.watching.rows import Asked, Frames, Judged, between, figures_of, frames_of
 
 _PAGE_ROWS = 2000

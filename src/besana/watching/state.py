@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from besana.catalog import Catalog
-from besana.catalog_watch import create_tables, drift, has_tables
+from besana.catalog.watch import create_tables, drift, has_tables
 from besana.watching.look import ACCURACY, CAMERA, Finding
 from besana.watching.rhythm import overdue
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.catalog_watch import wishes
+from besana.catalog.watch import wishes
 from besana.labels.next_to_label import uncertainty
 from besana.labels.tables import neutralised
 from besana.storage import Storage

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.catalog_web import skips
+from besana.catalog.web import skips
 from besana.labels.next_to_label import deal, draw, second_of
 from besana.web.names import Names, Sample
 

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from besana import catalog as tables
-from besana.catalog_web import create_tables
+from besana.catalog.web import create_tables
 from besana.config import Settings
 from besana.errors import BesanaError
 from besana.labels.labelled import is_multi

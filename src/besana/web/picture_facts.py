@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.catalog import Catalog
-from besana.catalog_watch import dataset_samples, has_tables, model_versions
+from besana.catalog.watch import dataset_samples, has_tables, model_versions
 from besana.errors import NotFoundError
 from besana.labels.labelled import Said, said_about
 from besana.learning.embeddings import sample_keys

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from besana import catalog as tables
-from besana.catalog_web import skips, undone_labels
+from besana.catalog.web import skips, undone_labels
 from besana.config import Settings
 from besana.web.desk import Desk
 from besana.web.gate import Access, RefusedError

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from besana import catalog as tables
-from besana.catalog_web import skips
+from besana.catalog.web import skips
 from besana.config import Settings
 from besana.labels.agreement import Agreement, PairAgreement
 from besana.labels.current import last_classes

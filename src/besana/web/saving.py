@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from besana import catalog as tables
 from besana.catalog import Catalog, insert
-from besana.catalog_web import skips, undone_labels
+from besana.catalog.web import skips, undone_labels
 from besana.errors import BesanaError
 from besana.web.gate import RefusedError
 

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from besana.buckets import Entry, read_found
+from besana.buckets.listing import Entry, read_found
 from besana.errors import CorruptDataError, MissingExtraError, NotFoundError, StorageError
 from besana.images.files import FileBytes, escape_name
 from besana.images.intake import FrameToRead, Reading
@@ -160,7 +160,7 @@ def _about_files(log: str) -> bool:
 def _read_copied(
     folders: Mapping[str, Path], found: FoundFrame, path: str, limit_bytes: int
 ) -> FileBytes:
-    """Read a copied file; as `besana.buckets.read_found` does an object.
+    """Read a copied file; as `besana.buckets.listing.read_found` does an object.
 
     Raises:
         CorruptDataError: With reason `too_large`, `vanished`, `still_changing` or `unreadable`.

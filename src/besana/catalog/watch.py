@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Table
 
 from besana.catalog import METADATA, Catalog, UtcDateTime
-from besana.catalog_views import renew_views, views_are_current
+from besana.catalog.views import renew_views, views_are_current
 
 _TEXT = sa.Text()
 

@@ -11,14 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from besana import catalog_watch, catalog_web
-from besana.catalog import METADATA, Catalog, counts, insert, properties
+from besana.catalog import METADATA, Catalog, counts, insert, properties, watch, web
 from besana.errors import ConfigError, CorruptDataError
 
 # Loaded, so that the tables of the pages, the watch and servers are known.
 BESIDE = (
-    *(catalog_web.undone_labels, catalog_web.skips),
-    *(*catalog_watch.TABLES, catalog_watch.served),
+    *(web.undone_labels, web.skips),
+    *(*watch.TABLES, watch.served),
 )
 _MOVING = "moving_from"
 _ROWS = 5_000
@@ -59,8 +58,8 @@ def move(
     """
     tables = moved_tables(source)
     _begin(source, target, tables)
-    if catalog_watch.has_tables(source):
-        catalog_watch.create_tables(target)  # its views too
+    if watch.has_tables(source):
+        watch.create_tables(target)  # its views too
     for table in tables:
         for page in _pages(source, table):
             target.insert(table, [dict(row._mapping) for row in page])

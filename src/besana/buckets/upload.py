@@ -17,7 +17,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from besana.buckets import Listed
+from besana.buckets.listing import Listed
 from besana.errors import NotFoundError, StorageError
 from besana.storage import Bucket, Folder
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from besana.bucket_rules import Place, open_client
+from besana.buckets.rules import Place, open_client
 from besana.errors import BesanaError, StorageError
 from besana.storage import Storage
 

@@ -1,0 +1,1 @@
+"""Buckets beyond reading and writing: listings, rules, probes, uploads, other remotes."""
