@@ -142,3 +142,29 @@ def test_a_cache_takes_the_second_epoch_off_the_link(
     assert len(link.requests) == before
     assert stats["fetched_bytes"] == stats["cached_bytes"] == int(hundred.length_bytes.sum())
     shutil.rmtree(tmp_path)
+
+
+def test_the_order_of_the_shards_takes_a_request_a_block(
+    bucket: Storage, hundred: Manifest, link: Link
+) -> None:
+    options: dict[str, Any] = {**OPTIONS, "shuffle": "none", "block_bytes": 6000, "tail": "pad"}
+    with Loader(hundred, **options) as loader:
+        expected = taken(loader)
+    with Loader(hundred, shards=bucket, **options) as loader:
+        found, stats = taken(loader), loader.stats()
+
+    assert found == expected
+    blocks = {(s, o // 6000) for s, o in zip(hundred.shard, hundred.offset_bytes, strict=True)}
+    assert stats["requests"] == len(blocks) < len(hundred) / 2
+    assert stats["fetched_bytes"] == int(hundred.length_bytes.sum())
+
+
+def test_another_order_is_read_record_by_record(
+    bucket: Storage, hundred: Manifest, link: Link
+) -> None:
+    options: dict[str, Any] = {**OPTIONS, "shuffle": "none", "positions": [70, 3, 4, 5, 40]}
+    with Loader(hundred, **{**options, "batch_size": 5}) as loader:
+        expected = taken(loader)
+    with Loader(hundred, shards=bucket, **{**options, "batch_size": 5}) as loader:
+        assert taken(loader) == expected
+        assert loader.stats()["requests"] == 5

@@ -19,6 +19,7 @@ TEST_SHARE = 0.15
 _SHARD_BYTES = 64_000_000
 _BLOCK_BYTES = 2 << 20
 _PARTITION_FRAMES = 16
+_MODEL_BYTES = (200_000, 10_000_000, 200_000_000)
 
 # GFLOP an image of 224 px, forward; what nobody knows stands between the smallest and the largest.
 _GFLOP = {
@@ -242,24 +243,26 @@ def _prepare(held: Holdings, _config: Any, share: float) -> Requests:
 
 
 def _train(held: Holdings, config: Any, share: float) -> Requests:
-    """Read by blocks while the network learns, by records where the order must stay."""
+    """Read by blocks, whether the network learns or is judged, and a probe's samples once."""
     samples = _whole("train", held) * share / TRAIN_SHARE
     each = held.sample_bytes / max(held.samples, 1)
     passes = config.passes(round(samples * TRAIN_SHARE))
     if config.strategy == "probe" or not passes:
+        low, likely = _in_order(held, 0.5 * samples), _in_order(held, samples)
         return Requests(
-            Traffic(gets=round(0.5 * samples), read_bytes=round(0.5 * samples * each)),
-            Traffic(gets=round(samples), puts=4, read_bytes=round(samples * each)),
+            Traffic(gets=round(low.low), read_bytes=round(0.5 * samples * each)),
+            Traffic(gets=round(likely.likely), puts=4, read_bytes=round(samples * each)),
             Traffic(gets=round(1.3 * samples) + 40, puts=40, read_bytes=round(2 * samples * each)),
         )
     learned, checked = TRAIN_SHARE * samples, TEST_SHARE * samples
     blocks = max(learned * each / _BLOCK_BYTES, 1)
     extra = 1 if config.strategy == "finetune" else 0
     high = (passes + extra) * samples
+    reads = passes * (_in_order(held, learned).likely + _in_order(held, checked).likely)
     return Requests(
         Traffic(gets=round(blocks), read_bytes=round(learned * each)),
         Traffic(
-            gets=round(passes * (blocks + checked) + extra * samples),
+            gets=round(reads + extra * _in_order(held, samples).likely),
             puts=4,
             read_bytes=round((passes * (learned + checked) + extra * samples) * each),
         ),
@@ -270,19 +273,39 @@ def _train(held: Holdings, config: Any, share: float) -> Requests:
 def _evaluate(held: Holdings, _config: Any, share: float) -> Requests:
     """Read the test samples, and some again as pictures for the page."""
     samples = _whole("evaluate", held) * share
-    return _read_samples(held, 0.3 * samples, 1.5 * samples, 4 * samples + 60) + _some(1, 12)
+    read = _read_samples(held, 0.3 * samples, 1.5 * samples, 4 * samples)
+    return read + Requests(Traffic(), Traffic(gets=60), Traffic(gets=60)) + _some(1, 12)
 
 
 def _predict(held: Holdings, _config: Any, share: float) -> Requests:
+    """Read the model and every sample."""
     samples = held.samples * share
-    return _read_samples(held, 0.7 * samples, samples, samples) + _some(1, 12)
+    model = Requests(*(Traffic(read_bytes=size) for size in _MODEL_BYTES))
+    return _read_samples(held, 0.7 * samples, samples, samples) + model + _some(1, 12)
 
 
 def _read_samples(held: Holdings, low: float, likely: float, high: float) -> Requests:
+    """Read so many samples in the order of their shards."""
     each = held.sample_bytes / max(held.samples, 1)
+    gets = (_in_order(held, low).low, _in_order(held, likely).likely, high)
     return Requests(
-        *(Traffic(gets=round(n), read_bytes=round(n * each)) for n in (low, likely, high))
+        *(
+            Traffic(gets=math.ceil(count), read_bytes=round(samples * each))
+            for count, samples in zip(gets, (low, likely, high), strict=True)
+        )
     )
+
+
+def _in_order(held: Holdings, samples: float) -> Range:
+    """Count the requests for samples in the order of their shards.
+
+    At least one a block; likely one for each of the small shards of partitions; at most one a
+    sample, where the order of their names is another.
+    """
+    each = held.sample_bytes / max(held.samples, 1)
+    blocks = max(samples * each / _BLOCK_BYTES, min(samples, 1))
+    shards = held.frames * samples / max(held.samples, 1) / _PARTITION_FRAMES
+    return Range(blocks, min(max(blocks, shards), samples), samples)
 
 
 _REQUESTS: Mapping[str, Callable[[Holdings, Any, float], Requests]] = {

@@ -150,14 +150,16 @@ def _ahead_bytes(settings: LoaderSettings, slots: int, record: int) -> int:
     """Bound the bytes from a bucket that are held or on their way.
 
     With blocks they are the window, what is read ahead of it, and the segments that begin while
-    the batches of the ring go by; else the records of those batches.
+    the batches of the ring go by; in the order of the shards the window is one block; else they are
+    the records of those batches.
     """
     passing = slots * settings.rank_batch_size * record
-    if settings.shuffle != "block":
+    if settings.shuffle == "global":
         return passing
     begun = -(-slots * settings.batch_size * record // settings.block_bytes)
-    segments = settings.window_blocks + 1 + READS_AHEAD + begun
-    return segments * (settings.block_bytes + record)
+    window = settings.window_blocks if settings.shuffle == "block" else 1
+    segments = window + 1 + READS_AHEAD + begun
+    return max(passing, segments * (settings.block_bytes + record))
 
 
 def _end_of_shards(manifest: Manifest, positions: Positions) -> int:
@@ -209,8 +211,9 @@ def common_channels(settings: LoaderSettings, manifest: Manifest, positions: Pos
         ConfigError: If they differ, or `mean` or `std` is for another number.
     """
     channels = manifest.channels[positions]
-    same = channels.min() == channels.max()
-    found: set[int] = set(np.unique(channels[:1] if same else channels).tolist())
+    found = {int(channels.min()), int(channels.max())}
+    if len(found) > 1:
+        found = set(np.unique(channels).tolist())
     if len(found) > 1 and found != {1, 3}:
         names = " and ".join(str(number) for number in sorted(found))
         raise ConfigError(

@@ -29,10 +29,20 @@ _READ_THREADS = 16
 
 
 class EpochOrder:
-    """Order a selection of samples, by number of the epoch."""
+    """Order a selection of samples, by number of the epoch.
 
-    def __init__(self, settings: LoaderSettings, manifest: Manifest, positions: Positions) -> None:
+    Args:
+        settings: The loader's settings.
+        manifest: Where samples lie.
+        positions: The selection.
+        local: Whether shards are files, of which neighbours need not be read together.
+    """
+
+    def __init__(
+        self, settings: LoaderSettings, manifest: Manifest, positions: Positions, *, local: bool
+    ) -> None:
         self._settings = settings
+        self._local = local
         self._manifest = manifest
         self._positions = positions
         self._block: npt.NDArray[Any] | None = None
@@ -42,11 +52,16 @@ class EpochOrder:
         """Order the selection for an epoch."""
         settings, count = self._settings, len(self._positions)
         if settings.shuffle == "none":
-            return BlockOrder(np.arange(count), None)
+            return BlockOrder(np.arange(count), None if self._local else self._neighbours())
         if settings.shuffle == "global":
             return BlockOrder(global_order(count, settings.seed, epoch), None)
         block, place = self._blocks()
         return block_order(block, place, settings.seed, epoch, settings.window_blocks)
+
+    def _neighbours(self) -> npt.NDArray[Any] | None:
+        """Give the block of each sample, where one after the other comes up; else None."""
+        block, place = self._blocks()
+        return block if place is None else None
 
     def _blocks(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None]:
         """Give the block of each sample; and its offset, unless samples come in that order."""
@@ -90,7 +105,7 @@ class Source:
         self.local = len(self._paths) == len(paths)
         self._workers: Workers | None = None
         self.fetcher = Fetcher(shards)
-        self.order = EpochOrder(settings, manifest, positions)
+        self.order = EpochOrder(settings, manifest, positions, local=self.local)
         self.stream = Stream(len(positions), self.order)
 
     def use_cache(self, cache: BlockCache) -> None:
@@ -103,9 +118,9 @@ class Source:
             return FileReader(self._manifest, self._storage, self._paths)
         if self._workers is None or self._workers.pid != os.getpid():
             self._workers = Workers(_READ_THREADS, "besana-read")
-        if self._settings.shuffle != "block":
-            return RecordReader(self._manifest, self.fetcher, self._workers)
         pieces = self.stream.take(span.start, span.stop)
+        if any(piece.segments is None for piece in pieces):
+            return RecordReader(self._manifest, self.fetcher, self._workers)
         mine = slice(self._settings.rank, None, self._settings.ranks)
         plan = plan_reads(self._manifest, self._positions, pieces, mine)
         return BlockReader(self._manifest, self.fetcher, self._workers, plan, READS_AHEAD)
