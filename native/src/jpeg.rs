@@ -1,5 +1,7 @@
 //! The JPEG decoder: libjpeg-turbo's, with regions and scales.
 
+#[cfg(target_os = "linux")]
+use crate::entropy::{Entropy, Turn};
 use crate::order::Region;
 use std::ffi::{c_int, c_void};
 use turbojpeg_sys as tj;
@@ -11,6 +13,8 @@ const MARGIN: usize = 2;
 pub struct Decoder {
     handle: *mut c_void,
     pixels: Vec<u8>,
+    #[cfg(target_os = "linux")]
+    entropy: Entropy,
 }
 
 // SAFETY: libjpeg-turbo's instances have no ties to a thread; `&mut self` keeps them to one.
@@ -30,7 +34,12 @@ impl Decoder {
     pub fn new() -> Option<Self> {
         // SAFETY: makes an instance or gives null.
         let handle = unsafe { tj::tj3Init(tj::TJINIT_TJINIT_DECOMPRESS as c_int) };
-        let decoder = Self { handle, pixels: Vec::new() };
+        let decoder = Self {
+            handle,
+            pixels: Vec::new(),
+            #[cfg(target_os = "linux")]
+            entropy: Entropy::default(),
+        };
         (!handle.is_null() && decoder.set(tj::TJPARAM_TJPARAM_STOPONWARNING, 1)).then_some(decoder)
     }
 
@@ -95,6 +104,8 @@ impl Decoder {
         let format = if wanted == 1 { tj::TJPF_TJPF_GRAY } else { tj::TJPF_TJPF_RGB };
         let pitch = c_int::try_from(taken.width * wanted).ok()?;
         let pixels = self.pixels.as_mut_ptr();
+        #[cfg(target_os = "linux")]
+        let _turn = Turn::new(&mut self.entropy);
         // SAFETY: the buffer holds `taken.height` rows of `pitch` bytes, which is what the region
         // set above makes; the bytes are only read during the call.
         let status = unsafe {

@@ -3,11 +3,16 @@
 //! Whatever is not an ordinary sound JPEG of the expected size is left to Python, which makes it or
 //! says what is wrong with it: so errors are the same with and without this library.
 
+#[cfg(target_os = "linux")]
+mod entropy;
+#[cfg(target_os = "linux")]
+mod huffman;
 mod jpeg;
 mod order;
 mod parts;
 mod picture;
 mod record;
+mod turns;
 
 use order::{COLUMNS, Order};
 use picture::Maker;
@@ -128,7 +133,8 @@ fn normalise(
 ) -> PyResult<()> {
     let (factor, add) = (factor.to_vec(py)?, add.to_vec(py)?);
     let count = pixels.item_count();
-    let fits = !factor.is_empty() && factor.len() == add.len() && count.is_multiple_of(factor.len());
+    let fits =
+        !factor.is_empty() && factor.len() == add.len() && count.is_multiple_of(factor.len());
     let flat = pixels.is_c_contiguous() && out.is_c_contiguous() && !out.readonly();
     if !fits || !flat || out.item_count() != count {
         return Err(PyValueError::new_err("pixels and out are not of the same form"));

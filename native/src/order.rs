@@ -1,7 +1,7 @@
 //! One picture to make, as numbers that Python lays out for a whole batch at once.
 
 /// How many numbers an order has.
-pub const COLUMNS: usize = 17;
+pub const COLUMNS: usize = 18;
 
 /// One picture to make.
 pub struct Order {
@@ -28,6 +28,8 @@ pub struct Order {
     pub region: Region,
     pub flip: bool,
     pub upend: bool,
+    /// Quarter turns, counter-clockwise, after both.
+    pub turns: usize,
     /// Whether the same bytes were decoded to their end before, without any complaint.
     pub sound: bool,
 }
@@ -64,6 +66,7 @@ impl Order {
             flip: flags & 1 != 0,
             upend: flags & 2 != 0,
             sound: flags & 4 != 0,
+            turns: at(17),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! From the bytes of an image to its row of the batch: decode, crop, resize, mirror.
+//! From the bytes of an image to its row of the batch: decode, crop, resize, turn.
 
 use crate::jpeg::{Decoded, Decoder};
 use crate::order::{Order, Region};
 use crate::parts;
+use crate::turns::Turner;
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::{InnerPixel, U8, U8x3};
 use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
@@ -11,12 +12,15 @@ use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resize
 pub struct Maker {
     decoder: Decoder,
     resizer: Resizer,
+    turner: Turner,
     part: Vec<u8>,
 }
 
 impl Maker {
     pub fn new() -> Option<Self> {
-        Some(Self { decoder: Decoder::new()?, resizer: Resizer::new(), part: Vec::new() })
+        let decoder = Decoder::new()?;
+        let (resizer, turner) = (Resizer::new(), Turner::default());
+        Some(Self { decoder, resizer, turner, part: Vec::new() })
     }
 
     /// Fill one row of a batch; none where that is left to Python.
@@ -29,7 +33,7 @@ impl Maker {
         row: &mut [u8],
         (height, width, channels): (usize, usize, usize),
     ) -> Option<bool> {
-        let Self { decoder, resizer, part } = self;
+        let Self { decoder, resizer, turner, part } = self;
         let (scale, region) = (order.scale, order.region);
         if !payload.starts_with(&[0xff, 0xd8]) || !matches!(scale, 1 | 2 | 4 | 8) {
             return None;
@@ -61,7 +65,7 @@ impl Maker {
         } else {
             resize::<U8x3>(resizer, &decoded, height, width, row)?;
         }
-        turn(row, order, width * channels, channels);
+        turner.turn(row, order, width, channels)?;
         Some(to_the_end && !is_part)
     }
 }
@@ -95,23 +99,4 @@ fn resize<P: PixelTrait + InnerPixel>(
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .use_alpha(false);
     resizer.resize_typed(&source, &mut target, &options).ok()
-}
-
-/// Mirror a picture left to right, top to bottom, or both.
-fn turn(row: &mut [u8], order: &Order, line: usize, channels: usize) {
-    if order.flip {
-        for pixels in row.chunks_exact_mut(line) {
-            match channels {
-                1 => pixels.reverse(),
-                _ => pixels.as_chunks_mut::<3>().0.reverse(),
-            }
-        }
-    }
-    if order.upend {
-        let lines = row.len() / line;
-        let (upper, lower) = row.split_at_mut(lines / 2 * line);
-        for (one, other) in upper.chunks_exact_mut(line).zip(lower.rchunks_exact_mut(line)) {
-            one.swap_with_slice(other);
-        }
-    }
 }

@@ -16,7 +16,7 @@ from besana.shards.augment import Augment
 from besana.shards.fetching import FetchCounts
 from besana.shards.jobs import Batch, Crew
 from besana.shards.manifest import Manifest, Positions
-from besana.shards.native import NativeFiller, library
+from besana.shards.native import NativeFiller, is_usable, library
 from besana.shards.normal import Normal
 from besana.shards.options import LoaderSettings, MemoryPlan
 from besana.shards.passes import Pass
@@ -148,7 +148,7 @@ class ThreadFeed(Feed):
             normal = Normal(settings.mean, settings.std, settings.size[1], self._channels, found)
             staging = Ring(memory.staged, shape, np.uint8)
         seen = Seen(len(self._manifest))
-        if found is not None and settings.dtype != "uint16" and self._channels in (1, 3):
+        if is_usable(found, settings, self._channels):
             filler = NativeFiller(found, settings.size, self._channels, seen)
         return Crew(
             Workers(memory.threads, "besana-decode"),

@@ -18,6 +18,7 @@ from besana.errors import CorruptDataError, MissingExtraError
 from besana.shards.canvas import Canvas
 from besana.shards.decoding import change_colour
 from besana.shards.manifest import Manifest, Positions
+from besana.shards.options import LoaderSettings
 from besana.shards.pictures import Costs, Seen, Task
 from besana.shards.reading import Reader, Scratch
 from besana.shards.tfrecord import open_record
@@ -25,7 +26,7 @@ from besana.shards.tfrecord import open_record
 Orders = npt.NDArray[np.int64]
 """(pictures, columns): what `native/src/order.rs` reads."""
 
-_ROW, _HELD, _LENGTH, _FLAGS = 0, 1, 4, 16
+_ROW, _HELD, _LENGTH, _FLAGS, _COLUMNS = 0, 1, 4, 16, 18
 _FLIP, _UPEND, _SOUND = 1, 2, 4
 _LEFT, _TO_THE_END = 0, 2
 _HELD_BYTES = 1 << 20
@@ -40,19 +41,32 @@ def library(wished: bool | None) -> Any:
             is installed.
 
     Raises:
-        MissingExtraError: If it is wished and not there.
+        MissingExtraError: If it is wished and not there, or there from another time.
     """
     if wished is False:
         return None
     try:
         import besana_native
     except ImportError:
-        if wished:
-            raise MissingExtraError(
-                "The library besana_native is not installed.", "Run: make native"
-            ) from None
-        return None
-    return besana_native
+        problem = "The library besana_native is not installed."
+    else:
+        if besana_native.COLUMNS == _COLUMNS:
+            return besana_native
+        problem = "The library besana_native belongs to another version of besana."
+    if wished:
+        raise MissingExtraError(problem, "Run: make native")
+    return None
+
+
+def is_usable(found: Any, settings: LoaderSettings, channels: int) -> bool:
+    """Tell whether the library makes pictures of this kind.
+
+    Args:
+        found: The library; None where there is none.
+        settings: The loader's settings.
+        channels: Channels of the pictures.
+    """
+    return found is not None and settings.dtype != "uint16" and channels in (1, 3)
 
 
 def lay_out(manifest: Manifest, positions: Positions, tasks: Sequence[Task]) -> Orders:
@@ -64,7 +78,6 @@ def lay_out(manifest: Manifest, positions: Positions, tasks: Sequence[Task]) -> 
         tasks: What to make of each of them.
     """
     height, width = manifest.height_px[positions], manifest.width_px[positions]
-    scale = [0 if task.turns else task.scale for task in tasks]  # 0 is left to Python
     columns: list[Any] = [
         np.zeros(len(tasks), np.int64),
         np.full(len(tasks), -1),
@@ -77,9 +90,10 @@ def lay_out(manifest: Manifest, positions: Positions, tasks: Sequence[Task]) -> 
         height,
         width,
         manifest.channels[positions],
-        scale,
+        [task.scale for task in tasks],
         *np.array([task.box for task in tasks], np.int64).reshape(-1, 4).T,
         [_FLIP * task.flip | _UPEND * task.upend for task in tasks],
+        [task.turns for task in tasks],
     ]
     return np.stack([np.asarray(column).astype(np.int64) for column in columns], axis=1)
 

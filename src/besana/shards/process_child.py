@@ -12,9 +12,11 @@ import numpy as np
 
 from besana.errors import BesanaError, CorruptDataError
 from besana.shards.cache import BlockCache
+from besana.shards.decoding import is_jpeg
 from besana.shards.feeding import ThreadFeed
 from besana.shards.jobs import Batch
-from besana.shards.manifest import open_manifest
+from besana.shards.manifest import Manifest, open_manifest
+from besana.shards.native import is_usable, library
 from besana.shards.passes import Pass
 from besana.shards.process_feed import Failed, Order, Sent, map_slots
 from besana.shards.source import Source
@@ -31,8 +33,6 @@ class Server:
     def __init__(self, connection: Connection, descriptor: int) -> None:
         self._connection = connection
         order: Order = connection.recv()
-        if order.torch:
-            importlib.import_module("torch").set_num_threads(1)
         slots = map_slots(descriptor, order)
         self._places = {slot.__array_interface__["data"][0]: n for n, slot in enumerate(slots)}
         self._held: dict[int, Batch] = {}
@@ -105,6 +105,8 @@ def _open_feed(order: Order, slots: list[Any]) -> ThreadFeed:
     manifest = open_manifest(*order.manifest)
     if manifest.fingerprint != order.fingerprint:
         raise CorruptDataError(f"Manifest '{manifest.key}' was replaced.", "Start again.")
+    if order.torch and not _is_native(order, manifest):
+        importlib.import_module("torch").set_num_threads(1)
     source = Source(order.settings, manifest, order.positions, order.shards)
     if order.cache is not None and not source.local:
         source.use_cache(BlockCache(*order.cache))
@@ -119,6 +121,21 @@ def _open_feed(order: Order, slots: list[Any]) -> ThreadFeed:
         order.augment,
         allocate=lambda: next(free),
     )
+
+
+def _is_native(order: Order, manifest: Manifest) -> bool:
+    """Tell whether the native library makes the pictures, as far as the first of them says.
+
+    Then torch, which would take most of this process's memory, has next to nothing to resize.
+    """
+    if not is_usable(library(order.settings.native), order.settings, order.channels):
+        return False
+    first = manifest.location(int(order.positions[0]))
+    try:
+        payload = order.shards.read_range(first.shard, first.payload_offset_bytes, 2)
+    except BesanaError:
+        return False  # whoever reads the record says what is wrong with it
+    return is_jpeg(memoryview(payload))
 
 
 def main() -> None:
