@@ -138,6 +138,7 @@ def run(farm: Path, config: Config, until: Callable[[], bool] | None = None) -> 
         site = Site(token, config.any_host or inside, config.max_body_bytes, around, more)
         app = build_service(service, site, address.hosts(port))
         _greet(service, address.host, port, token)
+        _settle()
         run_service(
             *(service, app, taken, address),
             refresh_s=0 if catalog is None else config.refresh_s,
@@ -252,6 +253,14 @@ def _kept_token(workspace: Workspace) -> str:
     if path.stat().st_mode & 0o077:
         raise ConfigError(f"Others may read {path}.", f"Run: chmod 600 {path}")
     return path.read_text().strip()
+
+
+def _settle() -> None:
+    """Leave what was loaded out of every later collection, for which all threads would stop."""
+    import gc
+
+    gc.collect()
+    gc.freeze()
 
 
 def _greet(service: Service, host: str, port: int, token: str) -> None:

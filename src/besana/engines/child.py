@@ -21,7 +21,8 @@ _START_S = 60.0
 # A child that says it will send more than this is not believed.
 _MOST_BYTES = 1 << 31
 # And gets no memory for what it has not sent.
-_PART_BYTES = 1 << 20
+_PART_BYTES = 1 << 18
+_LENGTH_BYTES = 8
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # From <linux/prctl.h> and <linux/sched.h>.
 _NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
@@ -139,28 +140,36 @@ def unpacked(message: bytes) -> list[bytes]:
 
 
 def _send(there: socket.socket, message: bytes) -> None:
-    there.sendall(len(message).to_bytes(8) + message)
+    there.sendall(len(message).to_bytes(_LENGTH_BYTES) + message)
 
 
 def _receive(there: socket.socket, until: float | None) -> bytes:
-    """Receive one message until some time of `time.monotonic`; None waits for ever."""
-    size = int.from_bytes(_read(there, 8, until))
-    if size > _MOST_BYTES:
+    """Receive one message until some time of `time.monotonic`; None waits for ever.
+
+    Nobody sends a second one before the first is answered, so a small message is one call of the
+    kernel: its length comes with it.
+    """
+    came = _part(there, _PART_BYTES, until)
+    while len(came) < _LENGTH_BYTES:
+        came += _part(there, _PART_BYTES, until)
+    size = int.from_bytes(came[:_LENGTH_BYTES])
+    missing = size - len(came) + _LENGTH_BYTES
+    if size > _MOST_BYTES or missing < 0:
         raise EOFError
-    return _read(there, size, until)
-
-
-def _read(there: socket.socket, size: int, until: float | None) -> bytes:
-    parts, missing = [], size
+    parts = [came[_LENGTH_BYTES:]]
     while missing:
-        if until is not None:
-            there.settimeout(max(0.001, until - time.monotonic()))
-        part = there.recv(min(missing, _PART_BYTES))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        missing -= len(part)
+        parts.append(_part(there, min(missing, _PART_BYTES), until))
+        missing -= len(parts[-1])
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _part(there: socket.socket, most_bytes: int, until: float | None) -> bytes:
+    if until is not None:
+        there.settimeout(max(0.001, until - time.monotonic()))
+    part = there.recv(most_bytes)
+    if not part:
+        raise EOFError
+    return part
 
 
 def _give_up_rights() -> None:

@@ -90,15 +90,16 @@ def named_answers(
     certificate: Certificate, regions: Sequence[str], probability: Any
 ) -> list[dict[str, Any]]:
     """Put probabilities into words: one entry a region."""
-    holds = certificate.holds(probability)
+    is_multi = certificate.kind == "multi"
+    holds = certificate.holds(probability).tolist() if is_multi else [()] * len(probability)
     answers = []
-    for region, values, held in zip(regions, probability.tolist(), holds.tolist(), strict=True):
+    for region, values, held in zip(regions, probability.tolist(), holds, strict=True):
         named = {
             name: round(value, 6) for name, value in zip(certificate.classes, values, strict=True)
         }
         best = max(named, key=named.__getitem__)
         answer = {"region": region, "class_name": best, "probability": named[best]}
-        if certificate.kind == "multi":
+        if is_multi:
             answer["classes"] = [n for n, h in zip(certificate.classes, held, strict=True) if h]
         answers.append({**answer, "probabilities": named})
     return answers

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from besana.models.onnx_model import Certificate
-from besana.serving.edge import named_answers
 from besana.serving.requests import decoded, parsed, wrong
 from besana.serving.routes import Rooms, caller_of, ready
 from besana.serving.service import Frame
@@ -191,14 +190,13 @@ def _answer(
     probability: NDArray[np.float32],
     regions: Sequence[str] | None,
 ) -> dict[str, Any]:
-    names = [f"{number}" for number in range(len(probability))] if regions is None else regions
-    best = [one["class_name"] for one in named_answers(certificate, names, probability)]
+    best = [certificate.classes[place] for place in probability.argmax(axis=1).tolist()]
     outputs: list[dict[str, Any]] = [
         {
             "name": "probability",
             "datatype": "FP32",
             "shape": list(probability.shape),
-            "data": [round(float(value), 6) for value in probability.ravel()],
+            "data": [round(value, 6) for value in probability.ravel().tolist()],
         },
         {"name": "class_name", "datatype": "BYTES", "shape": [len(best)], "data": best},
     ]

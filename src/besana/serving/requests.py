@@ -121,12 +121,12 @@ def _frame(entry: Any, camera: Any, number: int) -> Frame:
 
 async def _multipart(request: Request, camera: str, most: int) -> list[Frame]:
     from starlette.datastructures import UploadFile
-    from starlette.exceptions import HTTPException
+    from starlette.formparsers import MultiPartException
 
     try:
         form = await request.form(max_files=most, max_fields=_MOST_FIELDS)
-    except HTTPException as error:
-        raise RefusedError(400, "wrong_input", str(error.detail)[:200]) from None
+    except MultiPartException as error:
+        raise RefusedError(400, "wrong_input", error.message[:200]) from None
     named = form.get("camera", camera)
     frames = []
     for _, value in form.multi_items():

@@ -53,6 +53,7 @@ class Rooms:
 
     def _counted(self, path: str, endpoint: Endpoint) -> Endpoint:
         figures = self.service.figures
+        seconds = figures.seconds.labels(path)
 
         async def counted(request: Request) -> Response:
             started, status = time.perf_counter(), 500
@@ -64,7 +65,7 @@ class Rooms:
                 raise
             finally:
                 figures.requests.labels(path, status).inc()
-                figures.seconds.labels(path).observe(time.perf_counter() - started)
+                seconds.observe(time.perf_counter() - started)
             if self.service.draining:
                 response.headers["connection"] = "close"
             return response

@@ -19,7 +19,8 @@ from besana.serving.page import PageRoutes
 from besana.serving.routes import ADMIN, BODY_BYTES, PREDICT, PredictRoutes
 from besana.serving.service import Service
 from besana.web.gate import App, Caller, Gate, GateLimits, Identify, Receive, Scope, Send
-from besana.web.server import Address, JsonLines, Route, build_app, make_server
+from besana.web.lines import JsonLines
+from besana.web.server import Address, Route, build_app, make_server
 
 if TYPE_CHECKING:
     import socket

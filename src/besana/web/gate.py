@@ -7,16 +7,17 @@ whether that role may, size and time of the body. Only then the application runs
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
+
+from besana.web.lines import Line
+from besana.web.paths import Paths
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,6 +43,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 CSRF_HEADER = "x-besana-token"
+
+_ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 _SIGN_IN, _SEND_TOKEN = "Sign in first.", "Send a token: 'Authorization: Bearer TOKEN'."
 _SAFE = ("GET", "HEAD")
@@ -153,7 +156,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         self.hosts = frozenset(host.lower() for host in self.hosts)
-        self._patterns = [(access, _pattern(access.path)) for access in self.accesses]
+        self._paths = Paths([(access.path, access) for access in self.accesses])
         self._slots = asyncio.Semaphore(self.limits.running)
         self._waiting = 0
 
@@ -184,7 +187,8 @@ class Gate:
             raise RefusedError(421, "wrong_host", "This server does not answer to that name.")
         if "," in headers.get("range", ""):
             raise RefusedError(416, "ranges", "Only one range at a time.")
-        async with self._slot():
+        await self._take_slot()
+        try:
             access = self._access(scope)
             check_origin(scope, headers, host)
             caller = self.identify(headers, scope)
@@ -195,10 +199,14 @@ class Gate:
             body = await self._body(access, headers, receive)
             scope["caller"] = caller
             await self.app(scope, _replayed(body, receive), answer)
+        finally:
+            self._slots.release()
 
-    @contextlib.asynccontextmanager
-    async def _slot(self) -> Any:
+    async def _take_slot(self) -> None:
         """Wait for one of the slots, not for long."""
+        if not self._slots.locked():
+            await self._slots.acquire()  # at once, so without a clock
+            return
         if self._waiting >= self.limits.waiting:
             raise RefusedError(503, "busy", "Too many requests at once.", retry_s=1)
         self._waiting += 1
@@ -209,17 +217,15 @@ class Gate:
             raise RefusedError(503, "busy", "Too many requests at once.", retry_s=1) from None
         finally:
             self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._slots.release()
 
     def _access(self, scope: Scope) -> Access:
-        found = [access for access, pattern in self._patterns if pattern.fullmatch(scope["path"])]
+        """Find the route, for the application too: nobody looks a second time."""
+        found = self._paths.at(scope["path"])
         if not found:
             raise RefusedError(404, "not_found", "There is nothing here.")
-        for access in found:
+        for access, parts in found:
             if access.method == scope["method"]:
+                scope["access"], scope["path_params"] = access, parts
                 return access
         raise RefusedError(405, "method", "That cannot be done here.")
 
@@ -346,7 +352,7 @@ class _Answer:
             given = {name.lower() for name, _ in message.get("headers", [])}
             message["headers"] = [
                 *message.get("headers", []),
-                *((n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in given),
+                *(pair for pair in _ENCODED if pair[0] not in given),
             ]
         await self._send(message)
         if message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -370,7 +376,7 @@ class _Answer:
             "status": self.status,
             "ms": round(1000 * (time.perf_counter() - self._since), 1),
         }
-        _LOG.info(json.dumps(words))
+        _LOG.info(Line(json.dumps(words)))
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -380,12 +386,6 @@ def _headers(scope: Scope) -> dict[str, str]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    """Compile a path whose `{name}` is one component, as FastAPI understands it."""
-    parts = re.split(r"\{[a-z_]+\}", path)
-    return re.compile("[^/]+".join(map(re.escape, parts)))
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

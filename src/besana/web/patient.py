@@ -1,14 +1,77 @@
-"""uvicorn's protocol with bounds on how long and how large the headers of a request may be."""
+"""uvicorn's protocol: bounds on the headers of a request, and answers that go out whole."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _HEADER_S = 10
 _HEADER_BYTES = 32 << 10
+# An answer up to this size is sent at once; of a larger one the transport holds back.
+_SMALL_BYTES = 32 << 10
+
+
+class Whole(asyncio.Transport):
+    """Send the head of an answer together with its body: one call of the kernel, one packet.
+
+    What is written waits until the answer is whole, or until the loop turns, or until it is more
+    than a small answer.
+
+    Args:
+        transport: Where it goes.
+        loop: Turns.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self._transport, self._loop = transport, loop
+        self._parts: list[bytes] = []
+        self._size_bytes = 0
+
+    @override
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._parts:
+            self._loop.call_soon(self.send)
+        self._parts.append(bytes(data))
+        self._size_bytes += len(data)
+        if self._size_bytes > _SMALL_BYTES:
+            self.send()
+
+    def send(self) -> None:
+        """Send what waits."""
+        if self._parts:
+            whole = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts, self._size_bytes = [], 0
+            self._transport.write(whole)
+
+    @override
+    def close(self) -> None:
+        self.send()
+        self._transport.close()
+
+    @override
+    def abort(self) -> None:
+        self._parts = []
+        self._transport.abort()
+
+    @override
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+    @override
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return self._transport.get_extra_info(name, default)
+
+    @override
+    def pause_reading(self) -> None:
+        self._transport.pause_reading()
+
+    @override
+    def resume_reading(self) -> None:
+        self._transport.resume_reading()
 
 
 class Patient(HttpToolsProtocol):
@@ -24,23 +87,30 @@ class Patient(HttpToolsProtocol):
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._whole = Whole(transport, self.loop)
+        super().connection_made(self._whole)
         self._wait_for_headers()
 
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._late is not None:  # the headers are not whole yet
-            self._came_bytes += len(data)
-            if self._came_bytes > _HEADER_BYTES and not self.transport.is_closing():
-                self.send_400_response("The headers are too large.")
+        if self._has_headers:
+            return
+        self._came_bytes += len(data)
+        if self._late is None:  # most requests are whole at once and need no clock
+            self._wait_for_headers()
+        if self._came_bytes > _HEADER_BYTES and not self.transport.is_closing():
+            self.send_400_response("The headers are too large.")
 
     @override
     def on_message_begin(self) -> None:
         self._has_headers, self._came_bytes, self._header_bytes = False, 0, 0
-        if self._late is None:
-            self._wait_for_headers()
         super().on_message_begin()
+
+    @override
+    def on_response_complete(self) -> None:
+        self._whole.send()
+        super().on_response_complete()
 
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -61,9 +131,6 @@ class Patient(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         super().connection_lost(exc)
-
-    def _count(self, size_bytes: int) -> None:
-        self._header_bytes += size_bytes
 
     def _wait_for_headers(self) -> None:
         self._late = self.loop.call_later(_HEADER_S, self._too_slow)

@@ -7,17 +7,13 @@ and `serve`. A route without a role cannot be written down, and no other one exi
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from typing_extensions import override
 
 from besana.errors import (
     BesanaError,
@@ -37,6 +33,8 @@ from besana.web.gate import (
     RefusedError,
     unexpected,
 )
+from besana.web.lines import JsonLines
+from besana.web.plain import Plain
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -61,8 +59,8 @@ class Route:
     Attributes:
         access: Method, path and role.
         endpoint: A FastAPI function; `async` unless it may block.
-        is_plain: Whether it takes the request alone and gives a response, so that nothing has to
-            be read from the request for it.
+        is_plain: Whether it takes the request alone and gives a response, so that no framework
+            has to stand in between.
     """
 
     access: Access
@@ -131,14 +129,12 @@ def build_app(
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for route in routes:
-        path, methods = route.access.path, [route.access.method]
-        if route.is_plain:
-            app.add_route(path, route.endpoint, methods=methods)
-        else:
+        if not route.is_plain:
+            path, methods = route.access.path, [route.access.method]
             app.add_api_route(path, route.endpoint, methods=methods, response_model=None)
-
+    plain = {route.access: route.endpoint for route in reversed(routes) if route.is_plain}
     gate = Gate(
-        app,
+        Plain(plain, app, _refused) if plain else app,
         [route.access for route in routes],
         hosts,
         identify,
@@ -271,25 +267,6 @@ async def _run(
     finally:
         for task in tasks:
             task.cancel()
-
-
-class JsonLines(logging.Formatter):
-    """Write each log record as one line of JSON, whatever characters it holds."""
-
-    @override
-    def format(self, record: logging.LogRecord) -> str:
-        said = record.getMessage()
-        line: dict[str, Any] = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-        }
-        try:
-            line |= json.loads(said)
-        except (ValueError, TypeError):
-            line["message"] = said
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line)
 
 
 def log_to(path: Path) -> None:

@@ -1,0 +1,42 @@
+"""Answer plain routes without a framework in between: each of its layers costs every request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from besana.errors import BesanaError
+from besana.web.gate import Access, App, Receive, RefusedError, Scope, Send
+
+Endpoint = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Call the endpoint of a plain route; what has none is the framework's.
+
+    Args:
+        endpoints: What takes the request alone and gives a response.
+        app: The framework's application, with all other routes.
+        refused: Makes a refusal of what an endpoint raises.
+    """
+
+    endpoints: Mapping[Access, Endpoint]
+    app: App
+    refused: Callable[[Exception], RefusedError]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        from starlette.exceptions import HTTPException
+        from starlette.requests import Request
+
+        endpoint = self.endpoints.get(scope["access"]) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self.app(scope, receive, send)
+            return
+        try:
+            response = await endpoint(Request(scope, receive))
+        except (BesanaError, HTTPException) as error:
+            raise self.refused(error) from error
+        await response(scope, receive, send)
