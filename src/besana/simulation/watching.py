@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +16,12 @@ from besana.statistics.label_free import Line, likeness
 from besana.watching.look import Amount, Finding, Ruler, Seen, Terms, look
 from besana.watching.reference import SLOTS, streams_of
 from besana.watching.rows import FRAME_COLUMNS
-from besana.watching.words import CONFIDENCES, Words, expected_of_labels
+from besana.watching.words import CONFIDENCES, Words, expected_of_labels, taught_line
 
 Floats = NDArray[np.float64]
 
-# A line as spoilt pictures of a rendered barn teach it: see `learning.spoilt`.
-_LINE = Line(np.array([0.2, 0.5, 0.9]), 0.0, 0.04, 24)
 _SURENESS = 6.0
+_SPOILT, _STREAM = 160, 82
 # Every third sample is looked at; neighbours show the same.
 _EVERY = 3
 
@@ -63,7 +62,8 @@ def watch_samples(
     learnt = day < train_days - held_days
     held = (day >= train_days - held_days) & (day < train_days)
     truth = np.eye(len(CLASSES))[samples.truth] > 0
-    probability = _probabilities(samples.vector, truth, learnt)
+    classify = _classifier(samples.vector[learnt], truth[learnt])
+    probability = classify(samples.vector)
     words = Words.learn(CLASSES, "single", {}, probability[held], truth[held])
     said, right = words.said(probability), words.right(probability, truth)
     expected = said.copy()
@@ -80,21 +80,64 @@ def watch_samples(
     cells = hour[held] * int(samples.bed.max() + 1) + samples.bed[held]
     rests = Amount(int(held.sum()), len(np.unique(cells)))
     alike = likeness([(right[held], cells)])
-    ruler = Ruler(words, _LINE, float(right[held].mean()), usual, rests, alike)
+    line = _taught(samples.vector[held], truth[held], classify, words)
+    ruler = Ruler(words, line, float(right[held].mean()), usual, rests, alike)
     terms = Terms(window_hours, every_hours, false_alarms, 0.05, days=True)
     for end in range(train_days * 24 + window_hours, int(hour.max()) + 2, every_hours):
         window = seen.between(end - window_hours, end)
         yield Look(end / 24, list(look(reference, window, ruler, terms)))
 
 
-def _probabilities(vector: Floats, truth: NDArray[np.bool_], learnt: NDArray[np.bool_]) -> Floats:
-    """Fit a linear classifier by least squares and give its probabilities for all samples."""
-    x = np.column_stack([vector, np.ones(len(vector))])
-    own = x[learnt]
+def _classifier(vector: Floats, truth: NDArray[np.bool_]) -> Callable[[Floats], Floats]:
+    """Fit a linear classifier by least squares; it gives probabilities."""
+
+    def with_constant(vectors: Floats) -> Floats:
+        return np.column_stack([vectors, np.ones(len(vectors))])
+
+    x = with_constant(vector)
     ridge = 0.1 * np.eye(x.shape[1])
-    weights = np.linalg.solve(own.T @ own + ridge, own.T @ truth[learnt].astype(np.float64))
-    scores = np.exp(_SURENESS * (x @ weights))
-    return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+    weights = np.linalg.solve(x.T @ x + ridge, x.T @ truth.astype(np.float64))
+
+    def classify(vectors: Floats) -> Floats:
+        scores = np.exp(_SURENESS * (with_constant(vectors) @ weights))
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True))
+
+    return classify
+
+
+def _taught(
+    vector: Floats, truth: NDArray[np.bool_], classify: Callable[[Floats], Floats], words: Words
+) -> Line:
+    """Learn from spoilt vectors how accuracy follows from words, as `monitor` from pictures."""
+    some = np.linspace(0, len(vector) - 1, _SPOILT).astype(np.int64)
+    said, rights = [], []
+    for spoilt in _spoilings(vector[some]):
+        probability = classify(spoilt)
+        said.append(words.said(probability).mean(axis=0))
+        rights.append(words.right(probability, truth[some]).mean())
+    return taught_line(np.array(said), np.array(rights), kind="single")
+
+
+def _spoilings(vector: Floats) -> Iterator[Floats]:
+    """Spoil vectors: less contrast, another tint, both, noise, parts that are gone."""
+    rng = np.random.default_rng(_STREAM)
+    middle, size = vector.mean(axis=0), vector.shape[1]
+
+    def tint(length: float) -> Floats:
+        way = rng.normal(size=size)
+        return np.asarray(length * way / np.linalg.norm(way))
+
+    yield vector
+    for grey in (0.2, 0.4, 0.6, 0.8):
+        yield vector * (1 - grey) + middle * grey
+    for length in (0.3, 0.3, 0.6, 0.6, 0.9, 0.9, 1.2, 1.2):
+        yield vector + tint(length)
+    for grey, length in ((0.2, 0.3), (0.2, 0.3), (0.4, 0.5), (0.4, 0.5), (0.6, 0.7), (0.6, 0.7)):
+        yield vector * (1 - grey) + tint(length)
+    for spread in (0.25, 0.5, 1.0):
+        yield vector + rng.normal(size=vector.shape) * spread
+    for share in (0.15, 0.15, 0.3, 0.3, 0.5, 0.5):
+        yield np.where(rng.random(size) < share, middle, vector)
 
 
 def _seen(

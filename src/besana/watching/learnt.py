@@ -18,7 +18,7 @@ from besana.statistics.label_free import Line, likeness
 from besana.watching.look import Amount, Ruler
 from besana.watching.spoilt import read_pictures, spoil, spoilings
 from besana.watching.vectors import Looks, fit_projection
-from besana.watching.words import CONFIDENCES, Words, steadiness
+from besana.watching.words import CONFIDENCES, Words, taught_line
 
 if TYPE_CHECKING:
     from besana.models.model import Model
@@ -33,8 +33,6 @@ _MOST_HELD, _FEWEST_HELD = 20_000, 30
 _FITTED = 4000
 _SPOILT = 160
 _LINE = "watch.json"
-# Without spoilt pictures: the mean of both confidences, whatever the shares of classes.
-_USUAL = (0.5, 0.5, 0.0)
 _FRAMES_A_QUERY = 400
 
 
@@ -202,21 +200,14 @@ def _taught(
             probability = model.predict(spoil(images, way)).astype(np.float64)
             said.append(words.said(probability).mean(axis=0))
             rights.append(words.right(probability, truth[positions]))
-        line = _fitted(np.array(said), np.array([one.mean() for one in rights]), words.kind)
+        rates = np.array([one.mean() for one in rights])
+        line = taught_line(np.array(said), rates, kind=words.kind)
         spoilt = hours_of_regions(manifest, positions)
         of_held = (right, hours_of_regions(manifest, held))
         alike = likeness([of_held, *((one, spoilt) for one in rights)])
         record = {**vars(line), "weights": line.weights.tolist(), "alike": alike}
         place.write(_LINE, json.dumps(record).encode())
         return line, alike
-
-
-def _fitted(told: Floats, accuracy: Floats, kind: str) -> Line:
-    """Fit a line through what was said of each set, (sets, classes + 2), and what was true."""
-    away = told[:, : -len(CONFIDENCES)] - told[0, : -len(CONFIDENCES)]
-    steady = [steadiness(row, kind=kind) for row in away]
-    words = np.column_stack([told[:, -len(CONFIDENCES) :], steady])
-    return Line.fit(words, accuracy, usual=np.array(_USUAL))
 
 
 def is_of(manifest: Manifest, column: str, name: str) -> NDArray[np.bool_]:

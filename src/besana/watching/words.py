@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.statistics.label_free import Expectation
+from besana.statistics.label_free import Expectation, Line
 
 Floats = NDArray[np.float64]
 
@@ -117,6 +117,24 @@ def steadiness(away: Floats, *, kind: str) -> float:
 
 # Total variation between the shares of one day and of all days that behaviour alone explains.
 _USUALLY_AWAY = 0.05
+
+
+def taught_line(said: Floats, accuracy: Floats, *, kind: str) -> Line:
+    """Fit a line through what was said of sets of spoilt pictures and what was true of them.
+
+    Args:
+        said: (sets, classes + 2) means of `Words.said`; the first set is not spoilt.
+        accuracy: (sets,) how right the model was.
+        kind: `single` or `multi`.
+    """
+    classes = said.shape[1] - len(CONFIDENCES)
+    steady = [steadiness(away, kind=kind) for away in said[:, :classes] - said[0, :classes]]
+    words = np.column_stack([said[:, classes:], steady])
+    return Line.fit(words, accuracy, usual=np.array(_USUAL))
+
+
+# Without spoilt pictures: the mean of both confidences, whatever the shares of classes.
+_USUAL = (0.5, 0.5, 0.0)
 
 
 def expected_of_labels(
