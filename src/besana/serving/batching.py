@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from besana.models.onnx_model import OnnxModel
 from besana.serving.errors import DrainingError, OverloadedError, TooLateError
 from besana.serving.handing import together, under_way
-from besana.serving.priority import step_back
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +110,6 @@ class Batcher:
         self._thread.join()
 
     def _work(self) -> None:
-        step_back()
         while batch := self._gather():
             started = time.monotonic()
             in_time = [job for job in batch if job.deadline > started]

@@ -7,13 +7,11 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 from besana.errors import BesanaError, CorruptDataError, NotReadyError
 from besana.models.onnx_model import OnnxModel, Precision, load_export
 from besana.serving.batching import Batcher
-from besana.serving.priority import made_behind
 from besana.serving.shares import Shares, chosen
 from besana.storage import Storage
 
@@ -152,6 +150,8 @@ class Fleet:
             if found is None:
                 raise NotReadyError(f"Version {version} is not loaded.", "Ask without a version.")
             return found, []
+        if not state.others:
+            return state.champion, []
         present = {n: s for n, s in state.shares.percent.items() if n in state.others}
         number = chosen(present, key)
         shadows = [state.others[n] for n in state.shares.shadow if n in state.others]
@@ -216,14 +216,11 @@ class Fleet:
 
     def _load(self, source: Source) -> Loaded:
         running = self._running
-        model = made_behind(
-            partial(
-                load_export,
-                source.folder,
-                precision=running.precision,
-                threads=running.threads,
-                sha256=source.sha256,
-            )
+        model = load_export(
+            source.folder,
+            precision=running.precision,
+            threads=running.threads,
+            sha256=source.sha256,
         )
         batcher = Batcher(
             model,
