@@ -1,5 +1,6 @@
 """The native library makes the same batches as Python: order, crops, errors; pixels by a level."""
 
+import importlib
 import importlib.util
 import io
 import shutil
@@ -9,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from shard_farm import Farm, jpeg, png
@@ -228,6 +230,16 @@ def test_a_process_of_its_own_uses_it(hundred: Manifest) -> None:
         assert loader.stats()["native_pictures"] == 100
     with Loader(hundred, batch_size=50, size=16, native=True) as loader:
         assert all((a == b.images).all() for a, b in zip(here, loader, strict=True))
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_process_of_its_own_has_torch_only_to_resize(hundred: Manifest, native: bool) -> None:
+    importlib.import_module("torch")
+    with Loader(hundred, batch_size=50, size=16, process=True, native=native) as loader:
+        next(iter(loader))
+        child = psutil.Process(loader._feed._child._process.pid)  # type: ignore[attr-defined]
+        has_torch = any("libtorch" in mapped.path for mapped in child.memory_maps())
+    assert has_torch is not native
 
 
 def test_a_library_of_another_version_is_not_used(
