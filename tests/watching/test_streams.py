@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
-from besana.simulation.streams import draw_samples
+from besana.simulation.streams import Samples, draw_samples
 from besana.simulation.watching import watch_samples
-from besana.watching.look import drifting
+from besana.watching.look import ACCURACY, drifting
 
 
 def episodes(looks):
@@ -55,3 +57,13 @@ def test_another_herd_is_found_within_a_day_in_most_barns():
         found = [one.end_day for one in looks if one.end_day > 13 and drifting(one.findings)]
         hours.append((found[0] - 13) * 24 if found else float("inf"))
     assert sum(one <= 24 for one in hours) >= 7
+
+
+def test_a_camera_that_sends_one_frame_has_not_lost_its_accuracy():
+    whole = draw_samples(5, 12)
+    kept = (whole.time_s < 10 * 86_400) | (whole.time_s == 11 * 86_400 - 300)
+    samples = Samples(*(getattr(whole, one.name)[kept] for one in fields(whole)))
+    looks = watch_samples(samples, train_days=10)
+    [one] = [row for row in next(looks).findings if row.signal == ACCURACY]
+    assert one.samples == 3
+    assert one.value > one.expected - 0.1

@@ -280,7 +280,8 @@ def _accuracies(
     """Estimate the accuracy, and measure it where people have labelled."""
     said = window.streams[CAMERA].said
     if said.samples:
-        away = residual(reference.streams[CAMERA].said, said)[: -len(CONFIDENCES)]
+        before = reference.streams[CAMERA].said
+        away = residual(before, said)[: -len(CONFIDENCES)] * _fair(before, said, 0, terms)
         steady = steadiness(away, kind=ruler.words.kind)
         words = np.append(_means(said)[-len(CONFIDENCES) :], steady)
         amount = Amount(said.samples, _hours_of_regions(window))
