@@ -181,7 +181,7 @@ def spoilt(encoder: Callable[[Pixels], bytes], share: float) -> Callable[[Pixels
     return encode
 
 
-@pytest.mark.parametrize("encoder", ["parts", "420", "progressive", "411"])
+@pytest.mark.parametrize("encoder", ["parts", "420", "restarts", "own codes", "progressive", "411"])
 def test_broken_pictures_are_refused_as_python_does(tmp_path: Path, encoder: str) -> None:
     """Thousands of spoilt files with right checksums: the same are refused, nothing crashes."""
 
