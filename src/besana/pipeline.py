@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
@@ -103,7 +104,9 @@ def run_stage(
     config = stage_settings(workspace, name, overrides or {})
     if name == "train" and attends():
         stage(name).attend(config)
-        raise SystemExit(0)
+        # At Python's own exit a thread of torch aborted one such process in twenty ("terminate
+        # called without an active exception"), and torchrun then ended the first trainer too.
+        os._exit(0)
     with (
         disk_refusals(),
         billing(workspace, name, config) as bill,

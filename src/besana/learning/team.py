@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -113,4 +114,5 @@ def joined(device: str) -> Iterator[Team]:
     try:
         yield Team(rank, ranks, device, neighbours)
     finally:
+        gc.collect()  # DDP refers to itself, and to the group whose threads are to end here
         dist.destroy_process_group()
