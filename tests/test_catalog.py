@@ -33,7 +33,7 @@ def test_a_damaged_catalog_is_a_storage_error_that_says_so(tmp_path):
     with pytest.raises(StorageError) as caught:
         Catalog(f"sqlite:///{path}")
     assert caught.value.problem.startswith(f"The catalog sqlite:///{path} is damaged: ")
-    assert caught.value.hint == "Restore a copy of it."
+    assert caught.value.hint == "Restore a backup: besana restore NEW_FOLDER BACKUPS."
 
 
 def test_a_server_that_is_not_there_is_a_storage_error_without_the_password(tmp_path):

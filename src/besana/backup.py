@@ -113,10 +113,21 @@ def back_up(workspace: Workspace, settings: BackupSettings, now: dt.datetime) ->
     place = open_storage(place_of(workspace, settings))
     moment = now.astimezone(dt.UTC)
     name = moment.strftime(_MOMENT)
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(_discard, place, name)
+        made = _write(workspace, place, name, moment)
+        on_error.pop_all()
+    _remember(workspace.catalog, made.made_at)
+    _prune(place, settings.keep, now)
+    return made
+
+
+def _write(workspace: Workspace, place: Storage, name: str, moment: dt.datetime) -> Backup:
+    """Write all files, read them back, then the list."""
     files: dict[str, Packed] = {}
+    rows: dict[str, int] = {}
     _clear(workspace.temporary)
     with tempfile.TemporaryDirectory(dir=workspace.temporary, prefix=_SCRATCH) as scratch:
-        rows = {}
         for key, path in _copied(workspace, Path(scratch)):
             if key == _CATALOG:
                 rows = _rows(path)
@@ -131,19 +142,13 @@ def back_up(workspace: Workspace, settings: BackupSettings, now: dt.datetime) ->
         _check(place, f"{name}/{key}", packed)
     made = Backup(name, moment.isoformat(timespec="seconds"), files, rows)
     place.write(f"{name}/{LIST}", json.dumps(asdict(made), indent=1).encode())
-    _remember(workspace.catalog, made.made_at)
-    _prune(place, settings.keep, now)
     return made
 
 
-def backups(place: Storage) -> list[Backup]:
-    """List the backups that are whole, the oldest first.
-
-    Raises:
-        CorruptDataError: If the list of one cannot be read.
-    """
-    keys = sorted(key for key in place.list() if key.endswith(f"/{LIST}"))
-    return [_read(place, key) for key in keys if key.count("/") == 1]
+def backup_names(place: Storage) -> list[str]:
+    """List the backups that came to their end, the oldest first."""
+    keys = (key.split("/") for key in place.list())
+    return sorted(key[0] for key in keys if len(key) == 2 and key[1] == LIST)
 
 
 def last_backup_at(catalog: Catalog) -> dt.datetime | None:
@@ -177,15 +182,18 @@ def restore(path: Path, source: str, name: str = "") -> Backup:
     half = path.with_name(f".{path.name}.restoring")
     shutil.rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
-    fetched = Folder(half)
-    for key, packed in chosen.files.items():
-        if not key.startswith(_DATASETS):
-            _fetch(place, chosen.name, key, packed, fetched, key)
-    for key, file in {_CATALOG: CATALOG_FILE, **_DATABASES}.items():
-        if key in chosen.files:
-            _unpack(half / key, half / file)
-    _put_back(Workspace(half), place, chosen)
-    half.rename(path)
+    with contextlib.ExitStack() as on_error:
+        on_error.callback(shutil.rmtree, half, ignore_errors=True)
+        fetched = Folder(half)
+        for key, packed in chosen.files.items():
+            if not key.startswith(_DATASETS):
+                _fetch(place, chosen.name, key, packed, fetched, key)
+        for key, file in {_CATALOG: CATALOG_FILE, **_DATABASES}.items():
+            if key in chosen.files:
+                _unpack(half / key, half / file)
+        _put_back(Workspace(half), place, chosen)
+        half.rename(path)
+        on_error.pop_all()
     sync_folder(path.parent)
     return chosen
 
@@ -297,20 +305,20 @@ def _remember(catalog: Catalog, made_at: str) -> None:
 
 def _prune(place: Storage, keep: int, now: dt.datetime) -> None:
     """Delete what is older than those to keep, and what somebody began and never ended."""
-    whole = [each.name for each in backups(place)]
-    keys: dict[str, list[str]] = {}
-    for key in place.list():
-        name, _, rest = key.partition("/")
-        if rest and _moment(name) is not None:
-            keys.setdefault(name, []).append(key)
-    for name, held in keys.items():
+    whole = backup_names(place)
+    for name in {key.partition("/")[0] for key in place.list()}:
         begun = _moment(name)
-        given_up = name not in whole and begun is not None and now - begun > _GIVEN_UP
+        given_up = begun is not None and name not in whole and now - begun > _GIVEN_UP
         if given_up or name in whole[:-keep]:
-            for key in sorted(held, key=lambda key: not key.endswith(LIST)):
-                place.delete(key)
-            if (folder := place.local_path(name)) is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+            _discard(place, name)
+
+
+def _discard(place: Storage, name: str) -> None:
+    """Delete a backup, first of all its list."""
+    for key in sorted(place.list(f"{name}/"), key=lambda key: not key.endswith(LIST)):
+        place.delete(key)
+    if (folder := place.local_path(name)) is not None:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _moment(name: str) -> dt.datetime | None:
@@ -331,14 +339,12 @@ def _read(place: Storage, key: str) -> Backup:
 
 
 def _chosen(place: Storage, source: str, name: str) -> Backup:
-    if name:
-        if place.size(f"{name}/{LIST}") is None:
-            raise NotFoundError(f"No backup '{name}' in {source}.", "Take one of its folders.")
-        return _read(place, f"{name}/{LIST}")
-    found = backups(place)
-    if not found:
+    names = backup_names(place)
+    if name and name not in names:
+        raise NotFoundError(f"No backup '{name}' in {source}.", "Take one of its folders.")
+    if not names:
         raise NotFoundError(f"No backup in {source}.", "Name the folder that holds them.")
-    return found[-1]
+    return _read(place, f"{name or names[-1]}/{LIST}")
 
 
 def _fetch(

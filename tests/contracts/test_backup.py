@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -18,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 
 from besana import Workspace
-from besana.backup import LIST, BackupSettings, back_up, backups, last_backup_at, restore
+from besana.backup import LIST, BackupSettings, back_up, backup_names, last_backup_at, restore
 from besana.catalog import Catalog, labels, samples
 from besana.catalog.move import moved_tables, state
 from besana.catalog.web import create_tables
@@ -165,7 +168,7 @@ def test_a_bucket_keeps_the_last_ones(tmp_path, s3_bucket):
 
     made = [back_up(farm, settings, day) for day in days[:3]]
 
-    assert [each.name for each in backups(open_storage(place))] == [m.name for m in made[1:]]
+    assert backup_names(open_storage(place)) == [m.name for m in made[1:]]
     # What somebody may still be at work on stays; what was given up goes.
     assert open_storage(place).size(begun) is not None
     assert open_storage(place).size(old) is None
@@ -189,7 +192,7 @@ def test_a_changed_byte_is_found_before_anything_is_restored(saved, tmp_path):
         path.write_bytes(data)
         with pytest.raises(CorruptDataError, match=f"'{key}' of the backup {last.name} is damaged"):
             restore(tmp_path / "other", str(farm.path / "backups"))
-        assert not (tmp_path / "other").exists()
+        assert not list(tmp_path.iterdir())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
     (folder / LIST).write_text("{}")
@@ -224,11 +227,11 @@ def test_a_killed_backup_is_none_and_the_next_one_is_whole(tmp_path):
             time.sleep(0.4 + 0.05 * number)
             process.send_signal(signal.SIGKILL)
         whole += process.returncode == 0
-        assert len(backups(place)) >= whole
+        assert len(backup_names(place)) >= whole
     last = back_up(farm, BackupSettings(), dt.datetime.now(dt.UTC))
     assert restore(tmp_path / "other", str(farm.path / "backups")) == last
-    for number, each in enumerate(backups(place)):
-        restore(tmp_path / f"other-{number}", str(farm.path / "backups"), each.name)
+    for name in backup_names(place):
+        restore(tmp_path / f"other-{name}", str(farm.path / "backups"), name)
 
 
 @pytest.mark.slow
@@ -248,3 +251,24 @@ def test_a_restored_farm_trains_the_same_and_remembers_its_trainings(tmp_path, m
     one, two = (next(all_runs(each)).record["history"] for each in (farm, other))
     assert [epoch["train_loss"] for epoch in one] == [epoch["train_loss"] for epoch in two]
     assert other.catalog.counted(samples) == farm.catalog.counted(samples)
+
+
+@pytest.mark.parametrize("room_bytes", [20_000, 500_000])
+def test_a_disk_that_has_no_room_leaves_no_half(tmp_path, room_bytes):
+    farm = farm_with(tmp_path)
+    noise = os.urandom(1_000_000)  # a lens file that gzip does not get small
+    (farm.path / "lenses/pen.json").write_bytes(calibration().encode() + b"\n" + noise)
+    done = subprocess.run(
+        [sys.executable, "-m", "besana", "backup", str(farm.path)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, room_bytes)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert re.match("Error: .*(File too large|disk I/O error|disk is full)", done.stderr), (
+        done.stderr
+    )
+    assert "Traceback" not in done.stderr
+    assert not list((farm.path / "backups").glob("*"))
+    assert not list(farm.temporary.glob("backup-*"))
+    assert last_backup_at(farm.catalog) is None

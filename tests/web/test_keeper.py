@@ -7,7 +7,7 @@ import pytest
 from served_farm import make_farm
 
 from besana import Workspace
-from besana.backup import backups, last_backup_at
+from besana.backup import backup_names, last_backup_at
 from besana.errors import StorageError
 from besana.storage import open_storage
 from besana.web.desk import Desk, DeskSettings
@@ -18,7 +18,7 @@ QUIET_S = 0.2
 
 def made(workspace: Workspace) -> int:
     folder = workspace.path / "backups"
-    return len(backups(open_storage(folder))) if folder.exists() else 0
+    return len(backup_names(open_storage(folder))) if folder.exists() else 0
 
 
 def with_settings(workspace: Workspace, lines: str) -> Workspace:
@@ -49,7 +49,7 @@ def test_an_old_backup_is_followed_by_another(tmp_path):
     for _ in range(3):
         asyncio.run(keeper.work())
         time.sleep(0.4)
-    names = [each.name for each in backups(open_storage(farm.path / "backups"))]
+    names = backup_names(open_storage(farm.path / "backups"))
     assert len(set(names)) == 2
 
 

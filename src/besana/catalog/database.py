@@ -19,6 +19,8 @@ from typing_extensions import override
 
 from besana.errors import ConfigError, CorruptDataError, MissingExtraError, StorageError
 
+RESTORE = "Restore a backup: besana restore NEW_FOLDER BACKUPS."
+
 # What keeps a session from writing, and the mark that stands for a literal '%' in its SQL.
 READ_ONLY = {
     "sqlite": "PRAGMA query_only=ON",
@@ -109,7 +111,9 @@ def copy_sqlite(path: Path, target: Path) -> None:
     except sqlite3.DatabaseError as error:
         raise StorageError(f"{path}: {error}.", "Check the file and the disk.") from None
     if found != "ok":
-        raise CorruptDataError(f"{path} is damaged: {found}.", "Restore a copy of it.")
+        raise CorruptDataError(
+            f"{path} is damaged: {found}.", "Restore a backup: besana restore NEW_FOLDER BACKUPS."
+        )
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> int:

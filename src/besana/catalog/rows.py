@@ -19,6 +19,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from besana.catalog.database import (
     PERCENT,
     READ_ONLY,
+    RESTORE,
     UtcDateTime,
     insert,
     look_at,
@@ -207,7 +208,7 @@ class Catalog:
             if type(error) is DatabaseError:  # none of its kinds: the file itself
                 raise StorageError(
                     f"The catalog {_without_password(self.url)} is damaged: {error.orig}.",
-                    "Restore a copy of it.",
+                    RESTORE,
                 ) from None
             # Unlike the above this is our mistake, so the cause stays visible.
             raise StorageError(f"The catalog refused: {error}.", "Report this.") from error
