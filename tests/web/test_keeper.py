@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from served_farm import make_farm
@@ -14,6 +17,12 @@ from besana.web.desk import Desk, DeskSettings
 from besana.web.keeper import Keeper
 
 QUIET_S = 0.2
+
+
+def run_alone(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a thread of its own: the browser's loop may be running in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
 
 
 def made(workspace: Workspace) -> int:
@@ -32,12 +41,12 @@ def test_a_backup_waits_until_nobody_labels_and_comes_once(tmp_path):
     keeper = Keeper(workspace, QUIET_S)
     for _ in range(3):
         keeper.said()
-        asyncio.run(keeper.work())
+        run_alone(keeper.work())
     assert made(workspace) == 0
 
     time.sleep(QUIET_S)
-    asyncio.run(keeper.work())
-    asyncio.run(keeper.work())
+    run_alone(keeper.work())
+    run_alone(keeper.work())
 
     assert made(workspace) == 1
     assert last_backup_at(workspace.catalog) is not None
@@ -47,7 +56,7 @@ def test_an_old_backup_is_followed_by_another(tmp_path):
     farm = with_settings(make_farm(tmp_path / "farm", frames=1), "hours = 0.0001\nkeep = 2")
     keeper = Keeper(farm, 0)
     for _ in range(3):
-        asyncio.run(keeper.work())
+        run_alone(keeper.work())
         time.sleep(0.4)
     names = backup_names(open_storage(farm.path / "backups"))
     assert len(set(names)) == 2
@@ -55,7 +64,7 @@ def test_an_old_backup_is_followed_by_another(tmp_path):
 
 def test_who_wants_none_gets_none(tmp_path):
     farm = with_settings(make_farm(tmp_path / "farm", frames=1), "hours = 0")
-    asyncio.run(Keeper(farm, 0).work())
+    run_alone(Keeper(farm, 0).work())
     assert made(farm) == 0
 
 
@@ -64,8 +73,8 @@ def test_a_place_that_refuses_is_tried_again_later_not_at_once(tmp_path):
     farm = with_settings(make_farm(tmp_path / "farm", frames=1), f'to = "{tmp_path}/disk"')
     keeper = Keeper(farm, 0)
     with pytest.raises(StorageError):
-        asyncio.run(keeper.work())
-    asyncio.run(keeper.work())
+        run_alone(keeper.work())
+    run_alone(keeper.work())
     assert last_backup_at(farm.catalog) is None
 
 
@@ -81,6 +90,6 @@ def test_the_pages_make_one_while_they_are_served(tmp_path):
             await asyncio.sleep(0.05)
         watching.cancel()
 
-    asyncio.run(serve())
+    run_alone(serve())
     desk.close()
     assert made(workspace) == 1
