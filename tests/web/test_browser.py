@@ -77,6 +77,7 @@ def test_button_switches_the_language_and_it_is_remembered(browser: Browser, rep
         page.reload()
         assert page.locator("h1").inner_text() == "Depurar"
         page.get_by_role("link", name="El camino de los datos").click()
+        page.wait_for_url("**/index.html")  # loaded, its script too
         assert page.locator("h1").inner_text() == "El camino de los datos"
 
 
