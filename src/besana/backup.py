@@ -49,7 +49,8 @@ class BackupSettings(Settings):
 
     to: str = Field(
         default="backups",
-        description="Folder or bucket of the backups; better on another disk than the workspace.",
+        description="Folder or bucket for the backups of this workspace alone; better on another"
+        " disk.",
     )
     keep: int = Field(default=14, ge=1, description="How many are kept; older ones are deleted.")
     hours: float = Field(
@@ -148,7 +149,8 @@ def _write(workspace: Workspace, place: Storage, name: str, moment: dt.datetime)
 def backup_names(place: Storage) -> list[str]:
     """List the backups that came to their end, the oldest first."""
     keys = (key.split("/") for key in place.list())
-    return sorted(key[0] for key in keys if len(key) == 2 and key[1] == LIST)
+    named = sorted(key[0] for key in keys if len(key) == 2 and key[1] == LIST)
+    return [name for name in named if _moment(name)]
 
 
 def last_backup_at(catalog: Catalog) -> dt.datetime | None:

@@ -163,7 +163,8 @@ def test_a_bucket_keeps_the_last_ones(tmp_path, s3_bucket):
     days = [NOW + dt.timedelta(days=day) for day in range(4)]
     begun = f"{days[2]:%Y-%m-%dT%H-%M-%S}-000001Z/web.db.gz"
     old = f"{days[0]:%Y-%m-%dT%H-%M-%S}-000001Z/web.db.gz"
-    for key in (begun, old):
+    strange = "somebody-elses/backup.json"
+    for key in (begun, old, strange):
         open_storage(place).write(key, b"half of one")
 
     made = [back_up(farm, settings, day) for day in days[:3]]
@@ -171,6 +172,7 @@ def test_a_bucket_keeps_the_last_ones(tmp_path, s3_bucket):
     assert backup_names(open_storage(place)) == [m.name for m in made[1:]]
     # What somebody may still be at work on stays; what was given up goes.
     assert open_storage(place).size(begun) is not None
+    assert open_storage(place).size(strange) is not None
     assert open_storage(place).size(old) is None
     assert last_backup_at(farm.catalog) == days[2]
     assert restore(tmp_path / "other", place, made[1].name) == made[1]
