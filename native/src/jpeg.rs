@@ -3,6 +3,7 @@
 #[cfg(target_os = "linux")]
 use crate::entropy::{Entropy, Turn};
 use crate::order::Region;
+use crate::resize::SPARE;
 use std::ffi::{c_int, c_void};
 use turbojpeg_sys as tj;
 
@@ -21,13 +22,12 @@ pub struct Decoder {
 unsafe impl Send for Decoder {}
 unsafe impl Sync for Decoder {}
 
-/// Pixels that lie in the decoder's buffer.
+/// Pixels that lie in the decoder's buffer, and then `SPARE` bytes.
 pub struct Decoded<'a> {
     pub pixels: &'a [u8],
-    /// What was decoded, and what was asked for within it.
-    pub height: usize,
-    pub width: usize,
-    pub region: Region,
+    /// Where what was asked for begins, and bytes from row to row.
+    pub start: usize,
+    pub pitch: usize,
 }
 
 impl Decoder {
@@ -98,27 +98,29 @@ impl Decoder {
         }
         let taken = self.crop(scale, region, tall, wide, to_the_end)?;
         let size = taken.height * taken.width * wanted;
-        if self.pixels.len() < size {
-            self.pixels.resize(size, 0);
+        if self.pixels.len() < size + SPARE {
+            self.pixels.resize(size + SPARE, 0);
         }
         let format = if wanted == 1 { tj::TJPF_TJPF_GRAY } else { tj::TJPF_TJPF_RGB };
-        let pitch = c_int::try_from(taken.width * wanted).ok()?;
+        let pitch = taken.width * wanted;
+        let number = c_int::try_from(pitch).ok()?;
         let pixels = self.pixels.as_mut_ptr();
         #[cfg(target_os = "linux")]
         let _turn = Turn::new(&mut self.entropy);
         // SAFETY: the buffer holds `taken.height` rows of `pitch` bytes, which is what the region
         // set above makes; the bytes are only read during the call.
         let status = unsafe {
-            tj::tj3Decompress8(self.handle, data.as_ptr(), data.len() as u64, pixels, pitch, format)
+            tj::tj3Decompress8(
+                self.handle,
+                data.as_ptr(),
+                data.len() as u64,
+                pixels,
+                number,
+                format,
+            )
         };
-        let inside =
-            Region { top: region.top - taken.top, left: region.left - taken.left, ..region };
-        (status == 0).then_some(Decoded {
-            pixels: &self.pixels[..size],
-            height: taken.height,
-            width: taken.width,
-            region: inside,
-        })
+        let start = (region.top - taken.top) * pitch + (region.left - taken.left) * wanted;
+        (status == 0).then_some(Decoded { pixels: &self.pixels[..size + SPARE], start, pitch })
     }
 
     /// Set the region that is decoded: what is asked for, its margin, from a column on that the

@@ -3,16 +3,21 @@
 //! Whatever is not an ordinary sound JPEG of the expected size is left to Python, which makes it or
 //! says what is wrong with it: so errors are the same with and without this library.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_os = "linux")]
 mod entropy;
 #[cfg(target_os = "linux")]
 mod huffman;
 mod jpeg;
+mod lanes;
 mod order;
 mod parts;
 mod picture;
 mod record;
+mod resize;
 mod turns;
+mod windows;
 
 use order::{COLUMNS, Order};
 use picture::Maker;
@@ -36,12 +41,21 @@ struct Filler {
 #[pymethods]
 impl Filler {
     /// Make pictures of one size from shards at these paths.
+    ///
+    /// `plain` does without what only some processors have; pictures are the same.
     #[new]
-    fn new(paths: Vec<String>, height: usize, width: usize, channels: usize) -> PyResult<Self> {
+    #[pyo3(signature = (paths, height, width, channels, plain = false))]
+    fn new(
+        paths: Vec<String>,
+        height: usize,
+        width: usize,
+        channels: usize,
+        plain: bool,
+    ) -> PyResult<Self> {
         if height == 0 || width == 0 || !matches!(channels, 1 | 3) {
             return Err(PyValueError::new_err("pictures have sides, and 1 or 3 channels"));
         }
-        let maker = Maker::new().ok_or_else(|| PyValueError::new_err("no JPEG decoder"))?;
+        let maker = Maker::new(plain).ok_or_else(|| PyValueError::new_err("no JPEG decoder"))?;
         Ok(Self { maker, files: Files::new(paths), height, width, channels })
     }
 

@@ -1,26 +1,24 @@
 //! From the bytes of an image to its row of the batch: decode, crop, resize, turn.
 
-use crate::jpeg::{Decoded, Decoder};
+use crate::jpeg::Decoder;
 use crate::order::{Order, Region};
 use crate::parts;
-use crate::turns::Turner;
-use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
-use fast_image_resize::pixels::{InnerPixel, U8, U8x3};
-use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
+use crate::resize::{Resizer, Source};
+use crate::turns;
 
 /// What makes pictures in one thread.
 pub struct Maker {
     decoder: Decoder,
     resizer: Resizer,
-    turner: Turner,
     part: Vec<u8>,
+    copy: Vec<u8>,
 }
 
 impl Maker {
-    pub fn new() -> Option<Self> {
-        let decoder = Decoder::new()?;
-        let (resizer, turner) = (Resizer::new(), Turner::default());
-        Some(Self { decoder, resizer, turner, part: Vec::new() })
+    /// `is_plain` does without what only some processors have; pictures are the same.
+    pub fn new(is_plain: bool) -> Option<Self> {
+        let (decoder, resizer) = (Decoder::new()?, Resizer::new(is_plain));
+        Some(Self { decoder, resizer, part: Vec::new(), copy: Vec::new() })
     }
 
     /// Fill one row of a batch; none where that is left to Python.
@@ -33,9 +31,10 @@ impl Maker {
         row: &mut [u8],
         (height, width, channels): (usize, usize, usize),
     ) -> Option<bool> {
-        let Self { decoder, resizer, turner, part } = self;
+        let Self { decoder, resizer, part, copy } = self;
         let (scale, region) = (order.scale, order.region);
-        if !payload.starts_with(&[0xff, 0xd8]) || !matches!(scale, 1 | 2 | 4 | 8) {
+        if !payload.starts_with(&[0xff, 0xd8]) || !matches!(scale, 1 | 2 | 4 | 8) || order.turns > 3
+        {
             return None;
         }
         let full = Region {
@@ -60,43 +59,21 @@ impl Maker {
         };
         let kinds = (order.channels, channels);
         let decoded = decoder.decode(data, sides, scale, region, kinds, to_the_end)?;
-        if channels == 1 {
-            resize::<U8>(resizer, &decoded, height, width, row)?;
-        } else {
-            resize::<U8x3>(resizer, &decoded, height, width, row)?;
+        let source = Source {
+            pixels: decoded.pixels.get(decoded.start..)?,
+            pitch: decoded.pitch,
+            height: region.height,
+            width: region.width,
+        };
+        let (is_half, is_quarter) = (order.turns >= 2, order.turns % 2 == 1);
+        let (sides, mirrored) = ((height, width), (order.flip != is_half, order.upend != is_half));
+        match channels {
+            1 => resizer.resize::<1>(&source, sides, mirrored, row)?,
+            _ => resizer.resize::<3>(&source, sides, mirrored, row)?,
         }
-        turner.turn(row, order, width, channels)?;
+        if is_quarter {
+            turns::quarter(row, width, channels, copy)?;
+        }
         Some(to_the_end && !is_part)
     }
-}
-
-/// Resize what was asked for by a triangle filter as wide as the reduction.
-fn resize<P: PixelTrait + InnerPixel>(
-    resizer: &mut Resizer,
-    decoded: &Decoded<'_>,
-    height: usize,
-    width: usize,
-    row: &mut [u8],
-) -> Option<()> {
-    let number = |value: usize| u32::try_from(value).ok();
-    let Region { top, left, height: tall, width: wide } = decoded.region;
-    let whole = TypedImageRef::<P>::from_buffer(
-        number(decoded.width)?,
-        number(decoded.height)?,
-        decoded.pixels,
-    )
-    .ok()?;
-    let source = TypedCroppedImage::from_ref(
-        &whole,
-        number(left)?,
-        number(top)?,
-        number(wide)?,
-        number(tall)?,
-    )
-    .ok()?;
-    let mut target = TypedImage::<P>::from_buffer(number(width)?, number(height)?, row).ok()?;
-    let options = ResizeOptions::new()
-        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
-        .use_alpha(false);
-    resizer.resize_typed(&source, &mut target, &options).ok()
 }
