@@ -74,10 +74,10 @@ def _missed(seed: int, change: str) -> Iterator[tuple[str, float]]:
             yield change, of_camera[ACCURACY] - of_camera[MEASURED]
 
 
-def barn(folder: Path, kinds: list[str]) -> None:
+def barn(folder: Path, kinds: list[str], seed: int) -> None:
     """Train on a rendered barn, then change it in each way and watch for two days."""
     base = folder / "base"
-    settings = BarnSettings(days=FIRST_DAYS, width_px=640, interval_s=INTERVAL_S)
+    settings = BarnSettings(seed=seed, days=FIRST_DAYS, width_px=640, interval_s=INTERVAL_S)
     if not (base / "models").exists():
         made = write_changed_barn(base, settings, [])
         _walk(Workspace(base), "label", {"label": {"file": [str(made.truth_csv)]}})
@@ -153,12 +153,13 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=12)
     parser.add_argument("--folder", type=Path, default=Path("watched-barn"))
     parser.add_argument("--kinds", nargs="+", default=["none", *KINDS])
+    parser.add_argument("--seed", type=int, default=0, help="of the rendered barn")
     given = parser.parse_args()
     started = time.monotonic()
     if given.what == "streams":
         streams(given.months)
     else:
-        barn(given.folder, given.kinds)
+        barn(given.folder, given.kinds, given.seed)
     print(f"{time.monotonic() - started:.0f} s")
 
 

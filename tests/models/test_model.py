@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from besana.errors import ConfigError, CorruptDataError, NotFoundError
 from besana.models.model import CARD, WEIGHTS, Card, classes_hash, load_model, save_model
-from besana.models.network import Backbone, build
+from besana.models.network import Backbone, build, linear_head
 from besana.storage import open_storage
 
 
@@ -43,6 +44,17 @@ def test_model_predicts_after_loading_what_it_did_before(saved):
 
 def test_model_takes_no_pictures(saved):
     assert load_model(saved).predict(_pictures(0)).shape == (0, 2)
+
+
+def test_model_looks_at_what_it_predicts_from(saved):
+    model = load_model(saved)
+
+    probability, vectors = model.look(_pictures(), batch_size=2)
+
+    assert probability == pytest.approx(model.predict(_pictures()), abs=1e-6)
+    head = linear_head(model.network)
+    scores = head(torch.from_numpy(vectors)).detach().softmax(dim=1).numpy()
+    assert scores == pytest.approx(probability, abs=1e-6)
 
 
 def test_model_refuses_pictures_of_other_bands(saved):

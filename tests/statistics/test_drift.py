@@ -8,7 +8,7 @@ import pytest
 from besana.statistics.blocks import add_up, by_day_or_block, residual, slot_of, usual_residuals
 from besana.statistics.drift import Projection, judge, judge_length, look_level
 from besana.statistics.label_free import Expectation, Line, likeness, tempered
-from besana.watching.look import Amount, Ruler
+from besana.watching.ruler import Amount, Ruler
 from besana.watching.words import Words
 
 HOUR = 3600
@@ -125,10 +125,10 @@ def test_mistakes_that_come_together_are_alike():
 
 
 def test_accuracy_of_many_unlike_samples_is_surer():
-    line = Line(np.array([0.5, 0.5, 0.0]), 0.0, 0.03, 24)
+    line = Line(np.array([0.5, 0.5, 0.0]), np.zeros((1, 1)), np.zeros(1), 0.03, 24)
     words = Words.learn(["a", "b"], "single", {}, np.full((40, 2), 0.5), np.eye(2)[[0, 1] * 20] > 0)
     rulers = [
-        Ruler(words, line, 0.9, np.array([0.9, 0.9, 1.0]), Amount(400, 40), alike)
+        Ruler(words, line, 0.9, np.array([0.9, 0.9, 1.0]), Amount(400, 40), alike=alike)
         for alike in (0.1, 1.0)
     ]
     unlike, alike = (one.by_chance(0.8, Amount(94, 2)) for one in rulers)
@@ -168,6 +168,33 @@ def test_a_line_corrects_words_that_say_too_much():
     rng = np.random.default_rng(6)
     accuracy = rng.uniform(0.4, 1, 30)
     words = np.stack([0.5 + accuracy / 2, accuracy], axis=1) + rng.normal(0, 0.01, (30, 2))
-    line = Line.fit(words, accuracy, usual=np.array([0.5, 0.5]))
-    assert words @ line.weights + line.offset == pytest.approx(accuracy, abs=0.06)
-    assert line.spread < 0.03
+    places = np.arange(30.0)[:, None] * 100
+    line = Line.fit(words, accuracy, places, usual=np.array([0.5, 0.5]))
+    moved = [line.moved(one - words[0], np.full(1, np.nan)) for one in words]
+    assert np.array(moved) == pytest.approx(accuracy - accuracy[0], abs=0.06)
+    assert line.spread < 0.04
+
+
+def line_of_two_kinds():
+    """Dark pictures lie along one axis and cost what the words say, moved ones 0.1 more."""
+    words = np.linspace(1, 0.6, 21)[:, None]
+    is_moved = np.arange(21) % 2 == 1
+    places = np.stack([np.where(is_moved, 0.0, 1.0), np.where(is_moved, 1.0, 0.0)], axis=1)
+    places *= np.linspace(0, 20, 21)[:, None]
+    accuracy = words[:, 0] - np.where(is_moved, 0.1, 0.0)
+    return Line.fit(words, accuracy, places, usual=np.array([1.0]))
+
+
+def test_what_looks_like_a_spoilt_set_misses_as_that_set_does():
+    line, words = line_of_two_kinds(), np.array([-0.2])
+    dark, moved = (line.moved(words, np.array(place)) for place in ([10.0, 0.0], [0.0, 11.0]))
+    assert dark - moved == pytest.approx(0.1, abs=0.02)
+    nobody_knows = line.moved(words, np.array([np.nan, 0.0]))
+    assert moved < nobody_knows
+    assert nobody_knows == pytest.approx(float(words @ line.weights))
+
+
+def test_what_lies_where_nothing_was_spoilt_is_not_missed():
+    line = line_of_two_kinds()
+    assert line.moved(np.zeros(1), np.zeros(2)) == 0
+    assert line.moved(np.zeros(1), np.array([200.0, 200.0])) == pytest.approx(0)

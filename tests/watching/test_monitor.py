@@ -15,6 +15,8 @@ from besana.cli import main
 from besana.commands.status import read_status
 from besana.errors import ConfigError
 from besana.stages import monitor, predict
+from besana.watching.reference import region_share
+from besana.watching.spoilt import moved_share, spoilings
 from watched import add_days, add_labels
 
 
@@ -70,6 +72,29 @@ def test_other_looks_are_found_within_a_day_and_told_once(farm):
     assert "Menos luz" in page
     text = (farm.reports / "monitor.prom").read_text()
     assert 'besana_drift{farm="farm",camera="pen",region="",signal="brightness"} 1' in text
+
+
+def test_what_spoilt_pictures_teach_is_learnt_anew_where_it_does_not_fit(farm):
+    add_days(farm, 9, 1, labelled=False)
+    watch(farm)
+    taught = farm.models.below("classifier/1").read
+    learnt = json.loads(taught("watch.json"))
+    assert len(learnt["places"]) == len(learnt["pulls"]) == len(spoilings())
+    add_days(farm, 10, 1, labelled=False)
+    watch(farm, embeddings=False)
+    assert len(json.loads(taught("watch.json"))["places"][0]) == 1
+
+
+def test_regions_are_a_share_of_their_frame(farm):
+    add_days(farm, 9, 1, labelled=False)
+    assert region_share(farm, "pen") == 0.5
+
+
+def test_ways_to_spoil_say_how_far_they_move_what_is_seen():
+    moved = [moved_share(way) for way in spoilings()]
+    assert sorted(share for share in moved if share) == pytest.approx(
+        [1.166 * share for share in (0.08, 0.16, 0.28)], rel=1e-3
+    )
 
 
 def test_labels_measure_what_was_estimated(farm):

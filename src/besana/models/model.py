@@ -16,7 +16,7 @@ from torch import nn
 
 from besana.config import Settings, parse
 from besana.errors import ConfigError, CorruptDataError
-from besana.models.network import create
+from besana.models.network import create, features, linear_head
 from besana.models.preprocessing import Preprocessing
 from besana.storage import Storage, open_storage
 
@@ -86,10 +86,39 @@ class Model:
         return np.concatenate(parts) if parts else np.empty((0, len(self.card.classes)), np.float32)
 
     def _predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        resized = torch.from_numpy(self.card.preprocessing.resize(images)).to(self.device)
         with torch.inference_mode():
-            scores = self.network(self.card.preprocessing.normalise(resized)).float()
+            scores = self.network(self._inputs(images)).float()
         return probabilities(scores, self.card.kind).cpu().numpy()
+
+    def _inputs(self, images: NDArray[np.uint8]) -> torch.Tensor:
+        resized = torch.from_numpy(self.card.preprocessing.resize(images)).to(self.device)
+        return self.card.preprocessing.normalise(resized)
+
+    def look(
+        self, images: NDArray[np.uint8], *, batch_size: int = 64
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Classify pictures, and give what the classifier sees of them.
+
+        Args:
+            images: As `predict` takes them.
+            batch_size: Pictures at a time; it bounds the memory.
+
+        Returns:
+            (n, classes) probabilities and (n, features) vectors.
+
+        Raises:
+            ConfigError: If the classifier is not one linear layer.
+        """
+        head = linear_head(self.network)
+        found = []
+        for start in range(0, len(images), batch_size):
+            with torch.inference_mode():
+                vectors = features(self.network, self._inputs(images[start : start + batch_size]))
+                scores = head(vectors).float()
+            both = probabilities(scores, self.card.kind), vectors.float()
+            found.append([part.cpu().numpy() for part in both])
+        judged, seen = zip(*found, strict=True)
+        return np.concatenate(judged), np.concatenate(seen)
 
     def names(self, probability: NDArray[np.float32]) -> list[str]:
         """Name the most probable class of each row."""

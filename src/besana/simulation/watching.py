@@ -13,10 +13,11 @@ from besana.simulation.streams import Samples
 from besana.statistics.blocks import Blocks, add_up, slot_of
 from besana.statistics.drift import Projection
 from besana.statistics.label_free import Line, likeness
-from besana.watching.look import Amount, Finding, Ruler, Seen, Terms, look
+from besana.watching.look import Finding, Seen, Terms, look
 from besana.watching.reference import SLOTS, streams_of
 from besana.watching.rows import FRAME_COLUMNS
-from besana.watching.words import CONFIDENCES, Words, expected_of_labels, taught_line
+from besana.watching.ruler import Amount, Ruler
+from besana.watching.words import CONFIDENCES, Words, expected_of_labels, place_of, taught_line
 
 Floats = NDArray[np.float64]
 
@@ -80,8 +81,8 @@ def watch_samples(
     cells = hour[held] * int(samples.bed.max() + 1) + samples.bed[held]
     rests = Amount(int(held.sum()), len(np.unique(cells)))
     alike = likeness([(right[held], cells)])
-    line = _taught(samples.vector[held], truth[held], classify, words)
-    ruler = Ruler(words, line, float(right[held].mean()), usual, rests, alike)
+    line = _taught(samples.vector[held], truth[held], classify, words, place)
+    ruler = Ruler(words, line, float(right[held].mean()), usual, rests, alike=alike)
     terms = Terms(window_hours, every_hours, false_alarms, 0.05, days=True)
     for end in range(train_days * 24 + window_hours, int(hour.max()) + 2, every_hours):
         window = seen.between(end - window_hours, end)
@@ -106,16 +107,21 @@ def _classifier(vector: Floats, truth: NDArray[np.bool_]) -> Callable[[Floats], 
 
 
 def _taught(
-    vector: Floats, truth: NDArray[np.bool_], classify: Callable[[Floats], Floats], words: Words
+    vector: Floats,
+    truth: NDArray[np.bool_],
+    classify: Callable[[Floats], Floats],
+    words: Words,
+    place: Projection,
 ) -> Line:
     """Learn from spoilt vectors how accuracy follows from words, as `monitor` from pictures."""
     some = np.linspace(0, len(vector) - 1, _SPOILT).astype(np.int64)
-    said, rights = [], []
+    said, rights, places = [], [], []
     for spoilt in _spoilings(vector[some]):
         probability = classify(spoilt)
         said.append(words.said(probability).mean(axis=0))
         rights.append(words.right(probability, truth[some]).mean())
-    return taught_line(np.array(said), np.array(rights), kind="single")
+        places.append(place_of(place(spoilt).mean(axis=0), 0.0))
+    return taught_line(np.array(said), np.array(rights), np.array(places), kind="single")
 
 
 def _spoilings(vector: Floats) -> Iterator[Floats]:

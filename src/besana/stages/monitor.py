@@ -217,7 +217,7 @@ def _watch_camera(
     report: Report,
 ) -> None:
     from besana.watching.look import missed
-    from besana.watching.reference import reference_of, seen_since
+    from besana.watching.reference import reference_of, region_share, seen_since
     from besana.watching.rows import count_samples
     from besana.watching.state import store_look
 
@@ -229,7 +229,7 @@ def _watch_camera(
     report.count_out(read.collected + read.served)
     report.drop("no_prediction", max(there - read.collected, 0))
     reference = reference_of(workspace, learnt, camera)
-    ruler = learnt.ruler(camera)
+    ruler = learnt.ruler(camera, region_share(workspace, camera))
     for one in looks:
         findings = _findings(reference, seen.between(one.start_hour, one.end_hour), ruler, config)
         if planned.misses(one):

@@ -15,16 +15,17 @@ from besana import catalog as tables
 from besana.errors import NotFoundError, NotReadyError
 from besana.learning.judging import targets_of
 from besana.statistics.label_free import Line, likeness
-from besana.watching.look import Amount, Ruler
-from besana.watching.spoilt import read_pictures, spoil, spoilings
+from besana.watching.ruler import Amount, Ruler
+from besana.watching.spoilt import moved_share, read_pictures, spoil, spoilings
 from besana.watching.vectors import Looks, fit_projection
-from besana.watching.words import CONFIDENCES, Words, taught_line
+from besana.watching.words import CONFIDENCES, Words, place_of, taught_line
 
 if TYPE_CHECKING:
     from besana.models.model import Model
     from besana.shards.datasets import Dataset
     from besana.shards.manifest import Manifest, Positions
     from besana.statistics.drift import Projection
+    from besana.storage import Storage
     from besana.workspace import Workspace
 
 Floats = NDArray[np.float64]
@@ -68,15 +69,20 @@ class Learnt:
     looks: Looks | None
     projection: Projection | None
 
-    def ruler(self, camera: str) -> Ruler:
-        """Give what turns words into an accuracy for one camera."""
+    def ruler(self, camera: str, region_share: float) -> Ruler:
+        """Give what turns words into an accuracy for one camera.
+
+        Args:
+            camera: Whose samples.
+            region_share: Width of its regions, as a share of the frame's.
+        """
         of_camera = is_of(self.manifest, "camera", camera)[self.held]
         mine = of_camera if of_camera.sum() >= _FEWEST_HELD else np.ones(len(self.held), np.bool_)
         usual = np.append(self.said[mine][:, -len(CONFIDENCES) :].mean(axis=0), 1.0)
         cells = np.unique(hours_of_regions(self.manifest, self.held[mine]))
         rests = Amount(int(mine.sum()), len(cells))
         accuracy = float(self.right[mine].mean())
-        return Ruler(self.words, self.line, accuracy, usual, rests, self.alike)
+        return Ruler(self.words, self.line, accuracy, usual, rests, region_share, self.alike)
 
 
 def learn(
@@ -126,7 +132,8 @@ def learn(
         some = np.arange(0, len(manifest), max(1, len(manifest) // _FITTED))
         projection = fit_projection(looks.of_manifest(manifest, some), truth[some])
     right = words.right(probability, truth[held])
-    line, alike = _taught(workspace, model, name, version, words, manifest, held, truth, right)
+    asked = (workspace, model, name, version, words, manifest, held, truth, right, projection)
+    line, alike = _taught(*asked)
     return Learnt(
         name,
         version,
@@ -180,34 +187,51 @@ def _taught(
     held: Positions,
     truth: NDArray[np.bool_],
     right: Floats,
+    projection: Projection | None,
 ) -> tuple[Line, float]:
     """Learn from spoilt pictures how accuracy follows from words, and how alike mistakes are.
 
     Once a version, then read back.
     """
     place = workspace.models.below(f"{name}/{version}")
+    kept = _kept(place, 1 + (projection.components if projection else 0))
+    if kept is not None:
+        return kept
+    chosen = held[np.linspace(0, len(held) - 1, min(len(held), _SPOILT)).astype(np.int64)]
+    images, positions = read_pictures(
+        *(manifest, np.unique(chosen), workspace.shards, model.card.preprocessing.size_px)
+    )
+    said, rights, places = [], [], []
+    for way in spoilings():
+        judged, vectors = model.look(spoil(images, way))
+        probability = judged.astype(np.float64)
+        said.append(words.said(probability).mean(axis=0))
+        rights.append(words.right(probability, truth[positions]))
+        looks = projection(vectors.astype(np.float64)).mean(axis=0) if projection else np.empty(0)
+        places.append(place_of(looks, moved_share(way)))
+    rates = np.array([one.mean() for one in rights])
+    line = taught_line(np.array(said), rates, np.array(places), kind=words.kind)
+    spoilt = hours_of_regions(manifest, positions)
+    of_held = (right, hours_of_regions(manifest, held))
+    alike = likeness([of_held, *((one, spoilt) for one in rights)])
+    lists = {name: value.tolist() for name, value in vars(line).items() if np.ndim(value)}
+    place.write(_LINE, json.dumps({**vars(line), **lists, "alike": alike}).encode())
+    return line, alike
+
+
+def _kept(place: Storage, components: int) -> tuple[Line, float] | None:
+    """Read what was learnt before; None where there is nothing of this form."""
     try:
         kept = json.loads(place.read(_LINE))
         alike = float(kept.pop("alike"))
-        return Line(np.array(kept.pop("weights")), **kept), alike
-    except (NotFoundError, ValueError, TypeError, KeyError):
-        chosen = held[np.linspace(0, len(held) - 1, min(len(held), _SPOILT)).astype(np.int64)]
-        images, positions = read_pictures(
-            *(manifest, np.unique(chosen), workspace.shards, model.card.preprocessing.size_px)
-        )
-        said, rights = [], []
-        for way in spoilings():
-            probability = model.predict(spoil(images, way)).astype(np.float64)
-            said.append(words.said(probability).mean(axis=0))
-            rights.append(words.right(probability, truth[positions]))
-        rates = np.array([one.mean() for one in rights])
-        line = taught_line(np.array(said), rates, kind=words.kind)
-        spoilt = hours_of_regions(manifest, positions)
-        of_held = (right, hours_of_regions(manifest, held))
-        alike = likeness([of_held, *((one, spoilt) for one in rights)])
-        record = {**vars(line), "weights": line.weights.tolist(), "alike": alike}
-        place.write(_LINE, json.dumps(record).encode())
-        return line, alike
+        weights, places, pulls = (np.array(kept.pop(name), np.float64) for name in _ARRAYS)
+        line = Line(weights, places, pulls, **kept)
+    except (NotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return (line, alike) if line.places.shape == (len(spoilings()), components) else None
+
+
+_ARRAYS = ("weights", "places", "pulls")
 
 
 def is_of(manifest: Manifest, column: str, name: str) -> NDArray[np.bool_]:

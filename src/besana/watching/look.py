@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan, sqrt
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from besana.statistics.blocks import Blocks, residual, usual_residuals
 from besana.statistics.drift import Verdict, judge, judge_length, look_level
 from besana.statistics.intervals import student_quantile
-from besana.statistics.label_free import Estimate, Line
 from besana.statistics.ratios import ratio
 from besana.watching.rows import FRAME_SIGNALS
-from besana.watching.words import CONFIDENCES, Words, steadiness
+from besana.watching.ruler import Amount, Ruler
+from besana.watching.words import CONFIDENCES, place_of, steadiness
 
 Floats = NDArray[np.float64]
 State = Literal["ok", "drift", "unknown"]
@@ -36,8 +36,6 @@ _SHARE_MATTERS = (0.12, 0.2)
 _CONFIDENCE_MATTERS = (0.03, 0.06)
 # With fewer frames than this part of the usual ones, a camera is silent.
 _SILENT = 0.5
-# A cow stays for hours: as many samples of a region tell what one of them does.
-_HOURS_ALIKE = 3.0
 
 
 @dataclass(frozen=True)
@@ -126,52 +124,6 @@ class Terms:
     false_alarms: float
     max_drop: float
     days: bool
-
-
-class Amount(NamedTuple):
-    """How much an accuracy is of: samples, and hours of regions."""
-
-    samples: int
-    cells: int
-
-
-@dataclass(frozen=True)
-class Ruler:
-    """What turns words into an accuracy.
-
-    Attributes:
-        words: What the model's words mean.
-        line: How accuracy follows from them.
-        accuracy: The accuracy that held-out samples of this camera had.
-        usual: (3,) mean of the two confidences on them, and steady shares: 1.
-        rests: How much that rests on.
-        alike: How alike samples of one hour of a region are in being right: from `likeness`.
-    """
-
-    words: Words
-    line: Line
-    accuracy: float
-    usual: Floats
-    rests: Amount
-    alike: float = 1.0
-
-    def by_chance(self, accuracy: float, amount: Amount) -> float:
-        """Give the deviation of an accuracy by chance.
-
-        As far as samples of an hour of a region are alike, three such hours are one draw.
-
-        Args:
-            accuracy: The accuracy, 0 to 1.
-            amount: What it is of.
-        """
-        shared = self.alike * _HOURS_ALIKE / max(amount.cells, 1)
-        own = (1 - self.alike) / max(amount.samples, 1)
-        return sqrt(max(accuracy * (1 - accuracy), 0.01) * (shared + own))
-
-    @property
-    def error(self) -> float:
-        """Deviation that the accuracy of the held-out samples has by chance."""
-        return self.by_chance(self.accuracy, self.rests)
 
 
 def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
@@ -285,7 +237,7 @@ def _accuracies(
         steady = steadiness(away, kind=ruler.words.kind)
         words = np.append(_means(said)[-len(CONFIDENCES) :], steady)
         amount = Amount(said.samples, _hours_of_regions(window))
-        estimate = estimated(ruler, words, amount)
+        estimate = ruler.estimate(words, _place(reference, window, ruler), amount)
         error = (estimate.high - estimate.low) / 2 / student_quantile(0.95, ruler.line.degrees)
         finding = Finding(
             *(CAMERA, ACCURACY, said.samples, estimate.value, ruler.accuracy),
@@ -295,6 +247,22 @@ def _accuracies(
         yield _lost(finding, error, ruler, terms, student_quantile(1 - level, ruler.line.degrees))
     if window.right.samples:
         yield _measured(window.right, ruler, terms, student_quantile(1 - level, 1000))
+
+
+def _place(reference: Seen, window: Seen, ruler: Ruler) -> Floats:
+    """Say where a window's pictures lie beside those of the reference."""
+    before, now = reference.streams[CAMERA].looks, window.streams[CAMERA].looks
+    looks = np.full(ruler.line.places.shape[1] - 1, nan)
+    if before is not None and now is not None:
+        looks = _beyond_chance(usual_residuals(before), residual(before, now))
+    shift = residual(reference.frames, window.frames)[list(FRAME_SIGNALS).index("shift_share")]
+    return place_of(looks, max(0.0, float(np.nan_to_num(shift))) / ruler.region_share)
+
+
+def _beyond_chance(usual: Floats, away: Floats) -> Floats:
+    """Shorten a distance by what days of the reference have by chance (James and Stein, 1961)."""
+    chance = float(np.nanmean((usual**2).sum(axis=1))) if len(usual) else 0.0
+    return np.asarray(away * max(0.0, 1 - chance / max(float((away**2).sum()), 1e-12)))
 
 
 def _lost(finding: Finding, error: float, ruler: Ruler, terms: Terms, limit: float) -> Finding:
@@ -313,21 +281,6 @@ def _hours_of_regions(window: Seen) -> int:
     """Count the hours of regions that a window has samples of."""
     regions = [one.said for name, one in window.streams.items() if name != CAMERA]
     return sum(map(_cells, regions or [window.streams[CAMERA].said]))
-
-
-def estimated(ruler: Ruler, words: Floats, amount: Amount) -> Estimate:
-    """Estimate the accuracy behind words, anchored at what held-out samples showed.
-
-    Args:
-        ruler: What the words mean.
-        words: (3,) means of the two confidences, and how steady the shares of classes are.
-        amount: How much they are of.
-    """
-    moved = float((words - ruler.usual) @ ruler.line.weights)
-    value = min(max(ruler.accuracy + moved, 0.0), 1.0)
-    error = np.hypot(ruler.line.spread, ruler.by_chance(value, amount))
-    reach = float(student_quantile(0.95, ruler.line.degrees) * error)
-    return Estimate(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
 def _measured(right: Blocks, ruler: Ruler, terms: Terms, limit: float) -> Finding:

@@ -16,7 +16,14 @@ from besana.statistics.blocks import Blocks, add_up, by_day_or_block, slot_of
 from besana.statistics.local_time import local_seconds
 from besana.watching.learnt import Learnt, is_of
 from besana.watching.look import CAMERA, Seen, Stream
-from besana.watching.rows import FRAME_COLUMNS, Asked, Judged, judged_pages, read_frames
+from besana.watching.rows import (
+    FRAME_COLUMNS,
+    Asked,
+    Judged,
+    frame_size_px,
+    judged_pages,
+    read_frames,
+)
 from besana.watching.served import served_frames, served_pages
 from besana.watching.vectors import placed
 from besana.watching.words import expected_of_labels
@@ -84,6 +91,16 @@ def reference_of(workspace: Workspace, learnt: Learnt, camera: str) -> Reference
     until = dt.datetime.fromtimestamp(int(at_s.max()), dt.UTC)
     nothing = add_up(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, 1)), slots=SLOTS)
     return Reference(Seen(frames, streams, nothing), days, until)
+
+
+def region_share(workspace: Workspace, camera: str) -> float:
+    """Tell how wide a camera's regions are, as a share of the frame's width."""
+    size = frame_size_px(workspace.catalog, camera)
+    if size is None:
+        return 1.0
+    known = workspace.camera(camera)
+    widths = [region.box.width for region in known.region_list(size)]
+    return min(1.0, float(np.mean(widths)) / known.lens.undistorted_size_px(size)[0])
 
 
 def _said_of(learnt: Learnt, mine: Positions) -> Floats:

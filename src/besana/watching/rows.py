@@ -233,6 +233,14 @@ def count_samples(catalog: Catalog, camera: str, start: dt.datetime, end: dt.dat
     return catalog.count(select)
 
 
+def frame_size_px(catalog: Catalog, camera: str) -> tuple[int, int] | None:
+    """Tell width and height of a camera's frames; None when none was measured."""
+    q, part = tables.quality.c, id_part(camera)
+    mine = (q.frame_id >= f"{part}/", q.frame_id < f"{part}/~", q.width_px.is_not(None))
+    rows = catalog.rows(sa.select(q.width_px, q.height_px).where(*mine).limit(1))
+    return (rows[0].width_px, rows[0].height_px) if rows else None
+
+
 def last_frame_at(catalog: Catalog, camera: str) -> dt.datetime | None:
     """Tell when a camera took its last frame; None when its frames have no times."""
     f, part = tables.frames.c, id_part(camera)

@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 """(height, width, channels)."""
 
 _SEED = 20_220
+# A knocked camera looks aside, and a little up or down.
+_DOWN = 0.6
 
 
 def read_pictures(
@@ -60,6 +62,12 @@ def spoilings() -> list[Callable[[Pixels], Pixels]]:
     return [partial(way, **values) for way, values in _WAYS]
 
 
+def moved_share(way: Callable[[Pixels], Pixels]) -> float:
+    """Tell how far a way to spoil pictures moves what they show, as a share of their width."""
+    across = way.keywords.get("moved", 0.0) if isinstance(way, partial) else 0.0
+    return float(np.hypot(across, _DOWN * across))
+
+
 def spoil(images: Pixels, way: Callable[[Pixels], Pixels]) -> Pixels:
     """Spoil pictures one by one, (n, height, width, channels)."""
     return np.stack([way(picture) for picture in images])
@@ -79,8 +87,8 @@ def _blurred(picture: Pixels, share: float) -> Pixels:
     return np.asarray(smooth, np.uint8).reshape(picture.shape)
 
 
-def _shifted(picture: Pixels, share: float) -> Pixels:
-    x, y = round(share * picture.shape[1]), round(0.6 * share * picture.shape[0])
+def _shifted(picture: Pixels, moved: float) -> Pixels:
+    x, y = round(moved * picture.shape[1]), round(_DOWN * moved * picture.shape[0])
     return np.asarray(np.roll(picture, (y, x), axis=(0, 1)))
 
 
@@ -123,7 +131,7 @@ _WAYS: tuple[tuple[Callable[..., Pixels], dict[str, Any]], ...] = (
         for gain, offset in ((0.7, 50.0), (0.4, 90.0), (0.2, 110.0))
     ),
     *((_blurred, {"share": share}) for share in (0.015, 0.03, 0.06, 0.1)),
-    *((_shifted, {"share": share}) for share in (0.08, 0.16, 0.28)),
+    *((_shifted, {"moved": share}) for share in (0.08, 0.16, 0.28)),
     *((_noisy, {"spread": spread}) for spread in (12.0, 30.0, 55.0)),
     *((_stained, {"count": count}) for count in (2, 5, 9)),
     *((_greyer, {"share": share}) for share in (0.5, 1.0)),

@@ -119,18 +119,33 @@ def steadiness(away: Floats, *, kind: str) -> float:
 _USUALLY_AWAY = 0.05
 
 
-def taught_line(said: Floats, accuracy: Floats, *, kind: str) -> Line:
+def taught_line(said: Floats, accuracy: Floats, places: Floats, *, kind: str) -> Line:
     """Fit a line through what was said of sets of spoilt pictures and what was true of them.
 
     Args:
         said: (sets, classes + 2) means of `Words.said`; the first set is not spoilt.
         accuracy: (sets,) how right the model was.
+        places: (sets, p) what they look like, as `place_of` says.
         kind: `single` or `multi`.
     """
     classes = said.shape[1] - len(CONFIDENCES)
     steady = [steadiness(away, kind=kind) for away in said[:, :classes] - said[0, :classes]]
     words = np.column_stack([said[:, classes:], steady])
-    return Line.fit(words, accuracy, usual=np.array(_USUAL))
+    return Line.fit(words, accuracy, places, usual=np.array(_USUAL))
+
+
+def place_of(looks: Floats, moved: float) -> Floats:
+    """Say where pictures lie beside those that a model was judged on, (p,).
+
+    Args:
+        looks: (p - 1,) how far their looks are, in deviations of single samples.
+        moved: How far what they show has moved, as a share of their width.
+    """
+    return np.append(looks, moved / _MOVED)
+
+
+# To move by this share of a region counts like one deviation of looks.
+_MOVED = 0.1
 
 
 # Without spoilt pictures: the mean of both confidences, whatever the shares of classes.
