@@ -11,23 +11,27 @@ from dying_child import FATAL
 from besana.engines.child import packed, unpacked
 from besana.errors import CorruptDataError
 from besana.images.camera import Camera
-from besana.images.encode import encode_jpeg
+from besana.images.encode import encode_jpeg, encode_png
 from besana.images.guard import Bounds
 from besana.serving.batching import Judged
-from besana.serving.decoders import DecodeJob, Decoders
+from besana.serving.decoders import DecodeJob, Decoders, How
 from besana.serving.handing import result, together, under_way
 from besana.serving.pictures import Wanted
+from besana.serving.turns import Turns
 
 
 @pytest.fixture(scope="module")
 def decoders():
-    found = Decoders(1, 100, module="dying_child")
+    found = Decoders(1, 100, Turns(1), module="dying_child")
     yield found
     found.close()
 
 
+HOW = How(Camera(name="camera"), Wanted(24, 24, 3), Bounds(decode_memory_bytes=64_000_000), False)
+
+
 def job(data):
-    return DecodeJob({"rgb": data}, Camera(name="camera"), Wanted(24, 24, 3), Bounds(), False)
+    return DecodeJob({"rgb": data}, HOW)
 
 
 def picture(shade):
@@ -54,6 +58,16 @@ def test_picture_that_ends_its_decoder_costs_no_other_one(decoders):
     reasons = [getattr(one.exception(60), "reason", None) for one in answers]
     assert reasons == [None, None, "decoder_died", None, "not_an_image", None]
     assert isinstance(answers[2].exception(), CorruptDataError)
+
+
+def test_picture_that_wants_too_much_memory_costs_no_other_one(decoders):
+    bomb = encode_png(np.zeros((6300, 6300, 1), np.uint8), 9)  # 119 MB as colours
+    assert len(bomb) < 1 << 16
+    until = time.monotonic() + 60
+    files = [picture(100), picture(110), bomb, picture(120), picture(130)]
+    answers = [decoders.submit(job(data), until, mean_of) for data in files]
+    reasons = [getattr(one.exception(60), "reason", None) for one in answers]
+    assert reasons == [None, None, "decoder_died", None, None]
 
 
 def test_what_cannot_be_judged_is_heard_of(decoders):

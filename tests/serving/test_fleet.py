@@ -21,6 +21,7 @@ from besana.serving.batching import Batcher
 from besana.serving.errors import DrainingError, OverloadedError, TooLateError
 from besana.serving.registered import registry_lineups
 from besana.serving.shares import Shares, chosen
+from besana.serving.turns import Turns
 from besana.workspace import Workspace
 from small_dataset import striped_dataset
 
@@ -242,7 +243,7 @@ def test_no_champion_or_no_export_says_what_to_do(fresh):
 
 def test_a_batcher_judges_together_what_comes_together(whole_export, model):
     loaded = load_export(whole_export)
-    batcher = Batcher(loaded, batch_size=8, wait_s=0.2, most_waiting=4)
+    batcher = Batcher(loaded, batch_size=8, wait_s=0.2, most_waiting=4, turns=Turns(1))
     images = np.stack(pictures(6, size=SIZE))
     import time
 
@@ -266,7 +267,8 @@ def test_a_batcher_judges_together_what_comes_together(whole_export, model):
 def test_a_busy_batcher_refuses_what_is_optional(whole_export):
     import time
 
-    batcher = Batcher(load_export(whole_export), batch_size=100, wait_s=0.5, most_waiting=2)
+    loaded = load_export(whole_export)
+    batcher = Batcher(loaded, batch_size=100, wait_s=0.5, most_waiting=2, turns=Turns(1))
     images = np.stack(pictures(3, size=SIZE))
     first = batcher.submit(images, time.monotonic() + 30)
     with pytest.raises(OverloadedError):

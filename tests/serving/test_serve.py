@@ -19,7 +19,6 @@ from servers import CAMERAS, TOKEN, serving_folder, wait_for
 from besana.catalog.watch import served
 from besana.images.encode import encode_jpeg, encode_png
 from besana.images.samples import frame_samples
-from besana.serving.admission import Admission
 from besana.serving.client import Client, ServerRefusedError
 from besana.serving.edge import wanted_by
 from besana.serving.fleet import Running
@@ -265,37 +264,6 @@ def test_too_many_pictures_at_once_are_refused_at_once(whole_export, picture):
         )
 
 
-def test_a_burst_fills_the_queue_and_an_overload_keeps_it_short():
-    now = [10.0]
-    admission = Admission(most=8, least=3, clock=lambda: now[0])
-    assert all(admission.take(1) for _ in range(8))
-    assert not admission.is_pressed
-    assert not admission.take(1)  # more than a burst
-    assert admission.is_pressed
-    for _ in range(6):
-        admission.give_back(1)
-    now[0] += 0.9
-    assert not admission.refuses(2)
-    assert admission.take(1)
-    assert admission.refuses(3)
-    assert not admission.take(1)
-    now[0] += 0.9  # the last refusal was less than a second ago
-    assert not admission.take(1)
-    now[0] += 1.1
-    assert admission.take(5)
-
-
-def test_requests_larger_than_what_is_allowed_come_two_at_a_time():
-    admission = Admission(most=20, least=3, clock=lambda: 10.0)
-    assert admission.take(16)
-    assert not admission.take(16)  # as much as may wait
-    assert admission.take(16)  # one is read while one is judged
-    assert not admission.take(16)
-    assert admission.refuses(2)
-    admission.give_back(16)
-    assert not admission.refuses(1)
-
-
 def test_a_full_server_refuses_before_a_body_has_come(server, picture):
     head = (
         f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
@@ -310,7 +278,8 @@ def test_a_full_server_refuses_before_a_body_has_come(server, picture):
         return answer.status
 
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
-        with server.service.admitted(server.service.admission.most):
+        running = server.service.serving.running
+        with server.service.admitted(running.most_waiting + running.batch_size):
             connection.sendall(head)
             assert status(connection) == 429
         connection.sendall(picture)  # what was on its way

@@ -73,6 +73,11 @@ class Config(Settings):
     queue: int = Field(
         default=0, ge=0, description="Pictures that may wait; 0: one batch. Others get 429."
     )
+    burst_s: float = Field(
+        default=0.25,
+        ge=0,
+        description="Seconds that a request may wait for those before it; others get 429.",
+    )
     deadline_s: float = Field(
         default=5.0, gt=0, description="Seconds after which nobody wants the answer."
     )
@@ -206,6 +211,7 @@ def _serving(config: Config) -> Serving:
         batch_size=config.batch_size,
         wait_s=config.wait_ms / 1000,
         most_waiting=config.queue or config.batch_size,
+        cores=cores,
     )
     return Serving(
         running=running,
@@ -217,6 +223,7 @@ def _serving(config: Config) -> Serving:
         ),
         decoders=config.decoders or cores,
         most_pictures=config.most_pictures,
+        burst_s=config.burst_s,
         deadline_s=config.deadline_s,
         keep_share=config.keep_share,
         embedding_share=config.embedding_share,

@@ -23,6 +23,8 @@ _MOST_BYTES = 1 << 31
 # And gets no memory for what it has not sent.
 _PART_BYTES = 1 << 18
 _LENGTH_BYTES = 8
+# What may be on its way: answers of this size wait for nobody to read their first part.
+_BUFFER_BYTES = 1 << 20
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 # From <linux/prctl.h> and <linux/sched.h>.
 _NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
@@ -81,6 +83,8 @@ class Child:
 
     def _start(self) -> socket.socket:
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         environment = {**dict.fromkeys(_THREADS, "1"), **os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         with theirs:
@@ -140,7 +144,10 @@ def unpacked(message: bytes) -> list[bytes]:
 
 
 def _send(there: socket.socket, message: bytes) -> None:
-    there.sendall(len(message).to_bytes(_LENGTH_BYTES) + message)
+    sent = there.sendmsg([len(message).to_bytes(_LENGTH_BYTES), message])
+    if sent < _LENGTH_BYTES + len(message):  # the receiver reads too slowly, or a signal came
+        whole = len(message).to_bytes(_LENGTH_BYTES) + message
+        there.sendall(memoryview(whole)[sent:])
 
 
 def _receive(there: socket.socket, until: float | None) -> bytes:

@@ -1,4 +1,4 @@
-"""How much may be under way: a queue for bursts, next to none while callers do not hold back."""
+"""What is let in: what will be answered soon, by how fast those before it were answered."""
 
 from __future__ import annotations
 
@@ -6,58 +6,91 @@ import threading
 import time
 from collections.abc import Callable
 
-#: Seconds without a refusal after which callers hold back again.
-CALM_S = 1.0
+#: Seconds without a refusal after which callers hold back again; less than they are told to wait.
+CALM_S = 0.5
 
-# So many requests are let in however large they are, so that one is read while one is judged.
-_FEWEST_REQUESTS = 2
+# While callers do not hold back, an answer may take so many times as long as one that nobody is
+# before, so that the next request is there when the judge is free.
+_STRETCH = 1.5
+# Of what was known, each answer leaves so much; it counts as so many times as long at most, since
+# a single slow one (the first of a new kind, a disk) says little of those that follow.
+_KEPT, _SLOWEST = 0.95, 4.0
 
 
 class Admission:
     """Counts what is under way, and says what comes on top of it.
 
-    A burst may fill the queue: cameras send at the full minute, and wait. Once something was
-    refused, callers send more than can be judged, and a full queue would only make every answer
-    late; so the queue stays short until nothing was refused for a second.
+    A burst may wait: cameras send at the full minute. Once something was refused, callers send
+    more than can be judged, and whatever waits would only make every answer late; so next to
+    nothing may wait until nothing was refused for half a second.
 
     Args:
         most: Pictures that may be under way.
-        least: Pictures that may be under way while callers do not hold back.
+        requests: Requests that may be under way while callers do not hold back.
+        burst_s: Seconds that a request may wait for those before it.
+        each_s: Seconds that a picture takes, until some were judged.
         clock: Tells seconds.
     """
 
     def __init__(
-        self, *, most: int, least: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        most: int,
+        requests: int,
+        burst_s: float,
+        each_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.most, self._least, self._clock = most, min(least, most), clock
+        self._most, self._few, self._burst_s, self._clock = most, requests, burst_s, clock
         self._lock = threading.Lock()
+        self._busy_s, self._judged, self._answered = each_s, 1.0, 1.0
+        self._alone_s = each_s
+        self._alone_since: float | None = None
         self._refused_at = -CALM_S
+        self._since = self._done_at = 0.0
         self._requests = 0
         self.under_way = 0
 
     @property
+    def each_s(self) -> float:
+        """Seconds that a picture takes, of those answered of late."""
+        return self._busy_s / self._judged
+
+    @property
     def is_pressed(self) -> bool:
-        """Whether something was refused in the last second."""
+        """Whether something was refused of late."""
         return self._clock() - self._refused_at < CALM_S
 
     def take(self, pictures: int) -> bool:
         """Let a request in, or tell that it has to be refused."""
         with self._lock:
-            pressed = self.is_pressed
-            allowed = self._least if pressed else self.most
-            fewest = _FEWEST_REQUESTS if pressed else 1
-            if self._requests >= fewest and self.under_way + pictures > allowed:
-                self._refused_at = self._clock()
+            if self._is_full(pictures):
                 return False
+            now = self._clock()
+            self._alone_since = None if self._requests else now
+            if not self._requests:
+                self._since = now
             self._requests += 1
             self.under_way += pictures
+            self._done_at = max(now, self._done_at) + pictures * self.each_s
             return True
 
     def give_back(self, pictures: int) -> None:
         """Note that a request has been answered."""
         with self._lock:
+            now = self._clock()
+            spent_s = min(now - self._since, _SLOWEST * pictures * self.each_s)
+            self._busy_s = _KEPT * self._busy_s + spent_s
+            self._judged = _KEPT * self._judged + pictures
+            self._answered = _KEPT * self._answered + 1
+            self._since = now
+            if self._alone_since is not None:
+                took_s = min(now - self._alone_since, _SLOWEST * self._alone_s)
+                self._alone_s = _KEPT * self._alone_s + (1 - _KEPT) * took_s
+                self._alone_since = None
             self._requests -= 1
             self.under_way -= pictures
+            self._done_at = now + self.under_way * self.each_s
 
     def refuses(self, inside: int) -> bool:
         """Tell whether a request of unknown size has to be refused.
@@ -65,11 +98,24 @@ class Admission:
         Args:
             inside: Requests that were let in so far, judged or still read.
         """
-        pressed = self.is_pressed
-        if pressed and inside < _FEWEST_REQUESTS:
+        with self._lock:
+            return self._is_full(1, inside)
+
+    def _is_full(self, pictures: int, inside: int = 0) -> bool:
+        """Tell whether so many pictures are too many now, and remember it."""
+        if not self._requests and inside < self._most:
             return False
-        allowed = self._least if pressed else self.most
-        if max(inside, self.under_way) < allowed:
-            return False
-        self._refused_at = self._clock()
-        return True
+        now, pressed = self._clock(), self.is_pressed
+        allowed_s = self._burst_s
+        if pressed:
+            usual_s = self._busy_s / self._answered
+            allowed_s = _STRETCH * self._alone_s - usual_s
+        full = (
+            self._done_at - now > allowed_s
+            or self.under_way + pictures > self._most
+            or inside >= self._most
+            or (pressed and self._requests >= self._few)
+        )
+        if full:
+            self._refused_at = now
+        return full

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from besana.models.onnx_model import OnnxModel
 from besana.serving.errors import DrainingError, OverloadedError, TooLateError
 from besana.serving.handing import together, under_way
+from besana.serving.turns import Turns
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,13 @@ class Batcher:
         batch_size: Most pictures at a time.
         wait_s: How long the first picture of a batch may wait for others.
         most_waiting: Pictures that may wait before optional ones are refused.
+        turns: Says when a batch may run.
     """
 
     def __init__(
-        self, model: OnnxModel, *, batch_size: int, wait_s: float, most_waiting: int
+        self, model: OnnxModel, *, batch_size: int, wait_s: float, most_waiting: int, turns: Turns
     ) -> None:
-        self._model, self._batch_size = model, batch_size
+        self._model, self._batch_size, self._turns = model, batch_size, turns
         self._wait_s, self._most_waiting = wait_s, most_waiting
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
@@ -110,10 +112,12 @@ class Batcher:
         self._thread.join()
 
     def _work(self) -> None:
-        while batch := self._gather():
-            started = time.monotonic()
-            in_time = [job for job in batch if job.deadline > started]
-            with together():
+        while self._gather():
+            with together(), self._turns.taken():
+                with self._changed:
+                    batch = self._take()
+                started = time.monotonic()
+                in_time = [job for job in batch if job.deadline > started]
                 for job in batch:
                     if job.deadline <= started:
                         job.answer.set_exception(TooLateError("It waited longer than it may."))
@@ -122,20 +126,20 @@ class Batcher:
             with self._changed:
                 self.waiting -= sum(len(job.images) for job in batch)
 
-    def _gather(self) -> list[_Job]:
-        """Wait for work and take a batch of it; nothing when closed and empty."""
+    def _gather(self) -> bool:
+        """Wait for a batch of work; tell whether there is any, or the batcher is closed."""
         with self._changed:
             while not self._jobs and not self._closed:
                 self._changed.wait()
             if not self._jobs:
-                return []
+                return False
             until = self._jobs[0].since + self._wait_s
             while not self._closed and self._queued < self._batch_size:
                 left = until - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)
-            return self._take()
+            return True
 
     def _take(self) -> list[_Job]:
         batch = [self._jobs.popleft()]

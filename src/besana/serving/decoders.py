@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
+from itertools import groupby
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -22,11 +23,51 @@ from besana.images.header import refusal
 from besana.serving.errors import OverloadedError, TooLateError
 from besana.serving.handing import under_way
 from besana.serving.pictures import Prepared, Wanted, prepare
+from besana.serving.turns import Turns
 
 T = TypeVar("T")
 
 # Pictures that one message takes to a child: few and small, so that none waits long for others.
-_TOGETHER, _TOGETHER_BYTES = 8, 1 << 16
+_TOGETHER, _TOGETHER_BYTES = 16, 1 << 16
+
+
+@dataclass(frozen=True, eq=False)
+class How:
+    """How frames of one camera are decoded, cut and scaled for one model.
+
+    Attributes:
+        camera: Lens and regions.
+        wanted: What the model takes.
+        bounds: What a picture may be and may cost.
+        with_quality: Whether to measure it too.
+    """
+
+    camera: Camera
+    wanted: Wanted
+    bounds: Bounds
+    with_quality: bool
+
+    @cached_property
+    def line(self) -> bytes:
+        """Write it for the child, which reads each line once."""
+        about = {
+            "camera": self.camera.model_dump_json(),
+            "wanted": vars(self.wanted),
+            "bounds": self.bounds.model_dump(),
+            "with_quality": self.with_quality,
+        }
+        return json.dumps(about).encode()
+
+
+@lru_cache(maxsize=256)
+def _how(line: bytes) -> How:
+    about = json.loads(line)
+    return How(
+        Camera.model_validate_json(about["camera"]),
+        Wanted(**about["wanted"]),
+        Bounds(**about["bounds"]),
+        about["with_quality"],
+    )
 
 
 @dataclass(frozen=True)
@@ -35,48 +76,23 @@ class DecodeJob:
 
     Attributes:
         files: Band to the bytes of its file.
-        camera: Lens and regions.
-        wanted: What the model takes.
-        bounds: What a picture may be and may cost.
-        with_quality: Whether to measure it too.
+        how: The same for most of a camera's frames.
     """
 
     files: Mapping[str, bytes]
-    camera: Camera
-    wanted: Wanted
-    bounds: Bounds
-    with_quality: bool
+    how: How
 
     def packed(self) -> bytes:
         """Write the job as bytes, for the child."""
-        about = {
-            "bands": list(self.files),
-            "camera": self.camera.model_dump_json(),
-            "wanted": vars(self.wanted),
-            "bounds": self.bounds.model_dump(),
-            "with_quality": self.with_quality,
-        }
-        return packed([json.dumps(about).encode(), *self.files.values()])
+        files = [part for band, data in self.files.items() for part in (band.encode(), data)]
+        return packed([self.how.line, *files])
 
     @classmethod
     def of(cls, message: bytes) -> Self:
         """Read what `packed` wrote."""
-        first, *files = unpacked(message)
-        bands, camera, wanted, bounds, with_quality = _about(first)
-        return cls(dict(zip(bands, files, strict=True)), camera, wanted, bounds, with_quality)
-
-
-@lru_cache(maxsize=256)
-def _about(line: bytes) -> tuple[list[str], Camera, Wanted, Bounds, bool]:
-    """Read everything of a job but its files, which is the same for most of a camera's frames."""
-    about = json.loads(line)
-    return (
-        about["bands"],
-        Camera.model_validate_json(about["camera"]),
-        Wanted(**about["wanted"]),
-        Bounds(**about["bounds"]),
-        about["with_quality"],
-    )
+        line, *files = unpacked(message)
+        bands = [band.decode() for band in files[::2]]
+        return cls(dict(zip(bands, files[1::2], strict=True)), _how(line))
 
 
 def decode(jobs: Sequence[bytes]) -> bytes:
@@ -85,26 +101,25 @@ def decode(jobs: Sequence[bytes]) -> bytes:
     Returns:
         What was made of each, packed: a line of JSON; then the pixels, if there are any.
     """
-    return packed([_decoded(DecodeJob.of(job)) for job in jobs])
+    made = []
+    for how, group in groupby(map(DecodeJob.of, jobs), key=lambda job: job.how):
+        with guarded(how.bounds) as start:
+            for job in group:
+                start()
+                made.append(_decoded(job))
+    return packed(made)
 
 
 def _decoded(job: DecodeJob) -> bytes:
-    with guarded(job.bounds) as start:
-        start()
-        made = attempt(
-            partial(
-                prepare,
-                job.files,
-                job.camera,
-                job.wanted,
-                job.bounds.limits(),
-                with_quality=job.with_quality,
-            )
-        )
+    how = job.how
+    limits, with_quality = how.bounds.limits(), how.with_quality
+    made = attempt(
+        lambda: prepare(job.files, how.camera, how.wanted, limits, with_quality=with_quality)
+    )
     if isinstance(made, CorruptDataError):
         return _line({"refused": [made.problem, made.hint, made.reason]})
     about = {"regions": made.regions, "shape": made.images.shape, "quality": made.quality}
-    return _line(about) + made.images.tobytes()
+    return b"".join([_line(about), made.images.data])
 
 
 def _line(about: dict[str, Any]) -> bytes:
@@ -117,11 +132,11 @@ def _read(answer: bytes) -> Prepared:
     Raises:
         CorruptDataError: If it refused the frame.
     """
-    line, _, pixels = answer.partition(b"\n")
-    about = json.loads(line)
+    end = answer.index(b"\n")
+    about = json.loads(answer[:end])
     if "refused" in about:
         raise CorruptDataError(*about["refused"])
-    images = np.frombuffer(pixels, np.uint8).reshape(about["shape"])
+    images = np.frombuffer(answer, np.uint8, offset=end + 1).reshape(about["shape"])
     return Prepared(about["regions"], images, about["quality"])
 
 
@@ -131,13 +146,18 @@ class Decoders:
     Args:
         children: How many pictures are decoded at the same time.
         most_waiting: Pictures that may wait; further ones are refused at once.
+        turns: Says when a child may compute.
         module: What each child runs.
     """
 
     def __init__(
-        self, children: int, most_waiting: int, module: str = "besana.serving.decoder_child"
+        self,
+        children: int,
+        most_waiting: int,
+        turns: Turns,
+        module: str = "besana.serving.decoder_child",
     ) -> None:
-        self._most_waiting = most_waiting
+        self._most_waiting, self._turns = most_waiting, turns
         self._jobs: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._children = [Child(module) for _ in range(children)]
         self._threads = [
@@ -187,12 +207,13 @@ class Decoders:
             first = self._jobs.get()
             if first is None:
                 return
-            group, is_open = self._group(first)
-            now = time.monotonic()
-            for one in group:
-                if one.deadline < now:
-                    one.go_on(TooLateError("It waited longer than it may."))
-            _ask(child, [one for one in group if one.deadline >= now])
+            with self._turns.taken():
+                group, is_open = self._group(first)
+                now = time.monotonic()
+                for one in group:
+                    if one.deadline < now:
+                        one.go_on(TooLateError("It waited longer than it may."))
+                _ask(child, [one for one in group if one.deadline >= now])
 
     def _group(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         """Take small pictures that wait together, so that the child is woken once for them.
@@ -202,7 +223,7 @@ class Decoders:
         """
         group, size_bytes = [first], first.size_bytes
         share = self._jobs.qsize() // len(self._children)
-        while len(group) <= min(share, _TOGETHER) and size_bytes < _TOGETHER_BYTES:
+        while len(group) <= min(share, _TOGETHER - 1) and size_bytes < _TOGETHER_BYTES:
             try:
                 found = self._jobs.get_nowait()
             except queue.Empty:
@@ -231,7 +252,7 @@ def _ask(child: Child, group: Sequence[_Waiting]) -> None:
     """Let a child decode some pictures; when it dies of one, each is tried by itself."""
     if not group:
         return
-    wall_s = sum(one.job.bounds.decode_wall_s for one in group) + 5.0
+    wall_s = sum(one.job.how.bounds.decode_wall_s for one in group) + 5.0
     try:
         answer = child.ask([one.job.packed() for one in group], wall_s)
         answers = [] if answer is None else unpacked(answer)

@@ -7,12 +7,16 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from besana.errors import BesanaError, CorruptDataError, NotReadyError
 from besana.models.onnx_model import OnnxModel, Precision, load_export
 from besana.serving.batching import Batcher
+from besana.serving.edge import wanted_by
+from besana.serving.pictures import Wanted
 from besana.serving.shares import Shares, chosen
+from besana.serving.turns import Turns
 from besana.storage import Storage
 
 LOG = logging.getLogger("besana.serving")
@@ -67,6 +71,11 @@ class Loaded:
     model: OnnxModel
     batcher: Batcher
 
+    @cached_property
+    def wanted(self) -> Wanted:
+        """What pictures it takes."""
+        return wanted_by(self.model.certificate)
+
 
 @dataclass(frozen=True)
 class Running:
@@ -78,6 +87,7 @@ class Running:
         batch_size: Most pictures at a time.
         wait_s: How long a picture waits for company.
         most_waiting: Pictures that may wait for each version.
+        cores: Batches and decoders that compute at the same time.
     """
 
     precision: Precision = "fp32"
@@ -85,6 +95,7 @@ class Running:
     batch_size: int = 16
     wait_s: float = 0.002
     most_waiting: int = 32
+    cores: int = 2
 
 
 @dataclass(eq=False)
@@ -113,6 +124,7 @@ class Fleet:
         on_refused: Callable[[int, BesanaError], None] = lambda _number, _error: None,
     ) -> None:
         self._lineups, self._running, self._on_refused = lineups, running, on_refused
+        self.turns = Turns(running.cores)
         self._refused: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
         lineup = lineups()
@@ -227,6 +239,7 @@ class Fleet:
             batch_size=running.batch_size,
             wait_s=running.wait_s,
             most_waiting=running.most_waiting,
+            turns=self.turns,
         )
         _log("loaded", source, probability_gap=model.parity.probability_gap)
         return Loaded(source, model, batcher)

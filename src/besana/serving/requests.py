@@ -39,7 +39,7 @@ async def frames_of(request: Request, most: int) -> list[Frame]:
     Raises:
         RefusedError: If the request is not understood.
     """
-    camera = request.query_params.get("camera", "")
+    camera = request.query_params.get("camera", "") if request.scope["query_string"] else ""
     kind = media_of(request)
     if kind == "multipart/form-data":
         return await _multipart(request, camera, most)

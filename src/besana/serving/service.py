@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import random
 import secrets
 import time
@@ -23,13 +24,13 @@ from besana.images.guard import Bounds
 from besana.images.header import refusal
 from besana.serving.admission import Admission
 from besana.serving.batching import Judged
-from besana.serving.decoders import DecodeJob, Decoders
-from besana.serving.edge import find_camera, named_answers, wanted_by
+from besana.serving.decoders import DecodeJob, Decoders, How
+from besana.serving.edge import find_camera, named_answers
 from besana.serving.errors import DrainingError, OverloadedError
 from besana.serving.figures import Figures
 from besana.serving.fleet import Fleet, Lineups, Loaded, Running
 from besana.serving.handing import result
-from besana.serving.pictures import Prepared
+from besana.serving.pictures import Prepared, Wanted
 from besana.serving.rows import RowWriter, served_row
 
 _REROUTED = 3
@@ -59,6 +60,7 @@ class Serving:
         bounds: What a picture may be and may cost.
         decoders: Child processes that decode.
         most_pictures: Pictures in one request.
+        burst_s: Seconds that a request may wait for those before it.
         deadline_s: Seconds until an answer is worth nothing.
         keep_share: Share of the frames whose predictions become rows.
         embedding_share: Share of those rows that hold their embedding.
@@ -68,6 +70,7 @@ class Serving:
     bounds: Bounds = field(default_factory=Bounds)
     decoders: int = 1
     most_pictures: int = 64
+    burst_s: float = 0.25
     deadline_s: float = 5.0
     keep_share: float = 1.0
     embedding_share: float = 0.1
@@ -98,14 +101,20 @@ class Service:
         self.fleet = Fleet(lineups, serving.running, self._note_refused)
         self._show_versions()
         running = serving.running
+        certificate = self.fleet.champion.model.certificate
         self.admission = Admission(
             most=running.most_waiting + running.batch_size,
-            least=1 + max(running.threads, serving.decoders),
+            requests=1 + max(running.threads, serving.decoders),
+            burst_s=serving.burst_s,
+            each_s=certificate.exports[running.precision].latency_ms / 1000,
         )
-        most = self.admission.most + serving.most_pictures
-        self._decoders = Decoders(serving.decoders, most)
+        self.figures.waiting.set_function(lambda: self.admission.under_way)
+        most = running.most_waiting + running.batch_size + serving.most_pictures
+        self._decoders = Decoders(serving.decoders, most, self.fleet.turns)
+        self._hows: dict[tuple[str, Wanted, bool], How] = {}
         self._rows = RowWriter(catalog, self._note_lost) if catalog is not None else None
         self._random = random.Random()
+        self._start, self._numbers = secrets.token_hex(8), itertools.count()
         self.draining = False
 
     def close(self) -> None:
@@ -141,12 +150,10 @@ class Service:
             retry_s = self.fleet.champion.batcher.retry_s()
             problem = f"{self.admission.under_way} pictures are under way."
             raise OverloadedError(problem, retry_s)
-        self.figures.waiting.set(self.admission.under_way)
         try:
             yield
         finally:
             self.admission.give_back(pictures)
-            self.figures.waiting.set(self.admission.under_way)
 
     async def judge(
         self, frames: Sequence[Frame], deadline: float, *, caller: str, version: int | None = None
@@ -167,7 +174,7 @@ class Service:
             TooLateError: If the deadline has passed.
         """
         with self.admitted(len(frames)):
-            request = secrets.token_hex(8)
+            request = f"{self._start}{next(self._numbers):08x}"
             jobs = [
                 self._one(frame, f"{request}-{number}", deadline, caller, version)
                 for number, frame in enumerate(frames)
@@ -251,13 +258,14 @@ class Service:
         *,
         optional: bool = False,
     ) -> tuple[Prepared, Judged]:
-        wanted = wanted_by(loaded.model.certificate)
-        job = DecodeJob(frame.files, camera, wanted, self.serving.bounds, keeps)
+        key = (camera.name, loaded.wanted, keeps)
+        if (how := self._hows.get(key)) is None:
+            how = self._hows[key] = How(camera, loaded.wanted, self.serving.bounds, keeps)
 
         def judge(prepared: Prepared) -> Future[Judged]:
             return loaded.batcher.submit(prepared.images, deadline, optional=optional)
 
-        return await result(self._decoders.submit(job, deadline, judge))
+        return await result(self._decoders.submit(DecodeJob(frame.files, how), deadline, judge))
 
     def _shadow(
         self,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from besana.serving.calm import calm_loop
 from besana.serving.clouds import CloudRoutes, Surroundings
 from besana.serving.kserve import KserveRoutes
 from besana.serving.page import PageRoutes
@@ -166,17 +167,24 @@ class AnyHost:
 
 @contextlib.contextmanager
 def log_lines() -> Iterator[None]:
-    """Write one line of JSON an event and a request to standard error, inside the block."""
+    """Write one line of JSON an event and a request to standard error, inside the block.
+
+    Nothing says where in the code a line comes from, so nobody looks for it.
+    """
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(JsonLines())
     loggers = [logging.getLogger(name) for name in ("besana.serving", "besana.web")]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing")
+    looked_for = {name: getattr(logging, name) for name in names}
+    vars(logging).update(dict.fromkeys(names))
     for logger in loggers:
         logger.handlers, logger.propagate = [lines], False
         logger.setLevel(logging.INFO)
     try:
         yield
     finally:
+        vars(logging).update(looked_for)
         for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
             logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
@@ -203,8 +211,8 @@ def run_service(
         drain_s: Seconds of unreadiness before the socket closes, so that others stop sending.
         until: Asked a few times a second whether to stop.
     """
-    with taken:
-        asyncio.run(_run(service, app, taken, address, refresh_s, drain_s, until))
+    with taken, asyncio.Runner(loop_factory=lambda: calm_loop(service.fleet.turns)) as runner:
+        runner.run(_run(service, app, taken, address, refresh_s, drain_s, until))
     service.close()
 
 
