@@ -5,7 +5,8 @@
 //! table gives what most coefficients need. Whatever is not as it should be ends the picture, which
 //! is then left to Python: this is never laxer than libjpeg-turbo.
 
-use crate::huffman::{Entry, Table, extend};
+use crate::huffman::{Table, extend};
+use crate::pairs::Pairs;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
@@ -20,10 +21,12 @@ const END: usize = 64;
 pub type Block = [i16; 64];
 
 /// Where the coefficient of each place of a scan goes; places beyond the last are all the last.
-static ROW_ORDER: [u8; 80] = [
+static ROW_ORDER: [u8; 128] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
     13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
     52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
+    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
     63, 63, 63, 63, 63, 63,
 ];
 
@@ -62,7 +65,7 @@ struct Kind {
 #[derive(Default)]
 pub struct Entropy {
     dc: [Table; TABLES],
-    ac: [Table; TABLES],
+    ac: [Pairs; TABLES],
     /// The scan without markers and stuffed bytes, then padding; and where its segments end.
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -138,11 +141,14 @@ impl Entropy {
             let (component, dc, ac) = (scan.component[n], scan.dc[n], scan.ac[n]);
             self.kinds[n] = Kind { component: component.into(), dc: dc.into(), ac: ac.into() };
         }
-        let known = self.dc.iter_mut().zip(scan.dc_tables);
-        for (table, codes) in known.chain(self.ac.iter_mut().zip(scan.ac_tables)) {
-            // SAFETY: null, or a table of libjpeg-turbo's, which begins as `Codes` does.
-            if let Some(codes) = unsafe { codes.as_ref() } {
-                table.fill(codes);
+        // SAFETY: null, or a table of libjpeg-turbo's, which begins as `Codes` does.
+        let codes = |table: *const Codes| unsafe { table.as_ref() };
+        for n in 0..TABLES {
+            if let Some(codes) = codes(scan.dc_tables[n]) {
+                self.dc[n].fill(codes);
+            }
+            if let Some(codes) = codes(scan.ac_tables[n]) {
+                self.ac[n].fill(codes);
             }
         }
         self.predictions = [0; MOST_BLOCKS];
@@ -153,26 +159,30 @@ impl Entropy {
 
     /// Copy a scan without markers and stuffed bytes; tell where the marker after it is.
     fn unstuff(&mut self, data: &[u8]) -> Option<usize> {
-        self.bytes.clear();
+        if self.bytes.len() < data.len() + PADDING.len() {
+            self.bytes.resize(data.len() + PADDING.len(), 0);
+        }
         self.ends.clear();
-        let mut from = 0;
+        let (mut from, mut to) = (0, 0);
         loop {
-            let at = from + first_ff(&data[from..])?;
-            match *data.get(at + 1)? {
-                0 => self.bytes.extend_from_slice(&data[from..=at]),
+            let plain = copy_plain(&data[from..], &mut self.bytes[to..])?;
+            (from, to) = (from + plain, to + plain);
+            match *data.get(from + 1)? {
+                0 => {
+                    self.bytes[to] = 0xff;
+                    to += 1;
+                }
                 marker @ 0xd0..=0xd7 if usize::from(marker & 7) == self.ends.len() % 8 => {
-                    self.bytes.extend_from_slice(&data[from..at]);
-                    self.ends.push(self.bytes.len());
+                    self.ends.push(to);
                 }
                 0xd0..=0xd7 | 0xff => return None,
                 _ => {
-                    self.bytes.extend_from_slice(&data[from..at]);
-                    self.ends.push(self.bytes.len());
-                    self.bytes.extend_from_slice(&PADDING);
-                    return Some(at);
+                    self.ends.push(to);
+                    self.bytes[to..to + PADDING.len()].copy_from_slice(&PADDING);
+                    return Some(from);
                 }
             }
-            from = at + 2;
+            from += 2;
         }
     }
 
@@ -250,7 +260,7 @@ impl Reader {
     fn change(&mut self, bytes: &[u8], table: &Table) -> Option<i32> {
         self.fill(bytes)?;
         let entry = table.look_up(self.bits);
-        if entry.value() != 0 {
+        if entry.is_whole() {
             self.skip(entry.length());
             return Some(entry.value().into());
         }
@@ -265,25 +275,36 @@ impl Reader {
 
     /// Take the other coefficients of a block.
     #[inline(always)]
-    fn coefficients(&mut self, bytes: &[u8], table: &Table, block: &mut Block) -> Option<()> {
+    fn coefficients(&mut self, bytes: &[u8], codes: &Pairs, block: &mut Block) -> Option<()> {
         let mut place = 1;
         while place <= LAST {
             self.fill(bytes)?;
-            // No branch hangs on how many bits are left: there are enough for four look-ups.
-            for _ in 0..4 {
-                let entry = table.look_up(self.bits);
-                if entry.value() == 0 {
+            // No branch hangs on how many bits are left: there are enough for five look-ups.
+            for _ in 0..5 {
+                let before = *self;
+                let pair = codes.look_up(self.bits);
+                let first = place + pair.run();
+                let second = first + pair.gap();
+                // Without a second one both are the same place, and the first one stays.
+                block[in_rows(second)] = pair.second();
+                block[in_rows(first)] = pair.first();
+                self.skip(pair.length());
+                place = second + pair.step();
+                if place <= LAST {
+                    continue;
+                }
+                if pair.is_unknown() {
                     self.fill(bytes)?;
-                    place = self.further(table, entry, place, block)?;
-                    break;
+                    place = self.further(&codes.table, first, block)?;
+                } else if first == LAST && place > END {
+                    // What follows the last place is another block's.
+                    *self = before;
+                    self.skip(codes.table.look_up(self.bits).length());
+                    return Some(());
+                } else {
+                    return (first <= LAST && second <= LAST).then_some(());
                 }
-                place += entry.run();
-                block[usize::from(ROW_ORDER[place]) & LAST] = entry.value();
-                self.skip(entry.length());
-                place += 1;
-                if place > LAST {
-                    break;
-                }
+                break;
             }
         }
         (place == END).then_some(())
@@ -291,37 +312,40 @@ impl Reader {
 
     /// Take what a look-up did not give all of; tell the next place.
     #[inline(always)]
-    fn further(
-        &mut self,
-        table: &Table,
-        entry: Entry,
-        place: usize,
-        block: &mut Block,
-    ) -> Option<usize> {
-        let (symbol, length) = table.symbol(entry, self.bits)?;
-        self.skip(length);
+    fn further(&mut self, table: &Table, place: usize, block: &mut Block) -> Option<usize> {
+        let (symbol, length) = table.symbol(table.look_up(self.bits), self.bits)?;
         let (run, size) = ((symbol >> 4) as usize, symbol & 15);
+        self.skip(length);
         match (run, size) {
             (15, 0) => Some(place + 16),
             (_, 0) => Some(END),
             _ => {
-                block[usize::from(ROW_ORDER[place + run]) & LAST] = self.value(size) as i16;
+                block[in_rows(place + run)] = self.value(size) as i16;
                 Some(place + run + 1)
             }
         }
     }
 }
 
-/// Find the first byte of 0xff.
+/// Where the coefficient of a place goes.
 #[inline(always)]
-fn first_ff(data: &[u8]) -> Option<usize> {
+fn in_rows(place: usize) -> usize {
+    usize::from(ROW_ORDER[place & 127]) & LAST
+}
+
+/// Copy bytes up to the first one of 0xff, and maybe some more; tell how many; none without one.
+#[inline(always)]
+fn copy_plain(data: &[u8], to: &mut [u8]) -> Option<usize> {
     let (words, rest) = data.as_chunks::<8>();
-    for (n, word) in words.iter().enumerate() {
+    for (n, (word, to)) in words.iter().zip(to.as_chunks_mut().0).enumerate() {
+        *to = *word;
         let inverse = !u64::from_le_bytes(*word);
         let zeros = inverse.wrapping_sub(0x0101_0101_0101_0101) & !inverse & 0x8080_8080_8080_8080;
         if zeros != 0 {
             return Some(8 * n + zeros.trailing_zeros() as usize / 8);
         }
     }
-    rest.iter().position(|byte| *byte == 0xff).map(|n| data.len() - rest.len() + n)
+    let start = data.len() - rest.len();
+    to[start..data.len()].copy_from_slice(rest);
+    rest.iter().position(|byte| *byte == 0xff).map(|n| start + n)
 }

@@ -3,7 +3,8 @@
 use crate::entropy::Codes;
 
 /// Bits of a look-up, and of the longest code.
-const LOOK: u32 = 11;
+pub const LOOK: u32 = 11;
+const WHOLE: u32 = 1 << 7;
 const LONGEST: u32 = 16;
 
 /// What the next bits mean: the bits used, the symbol, and the value where all of it was seen.
@@ -19,7 +20,18 @@ impl Entry {
     /// than the look-up, or there is none.
     #[inline(always)]
     pub fn length(self) -> u32 {
-        self.0 & 0xff
+        self.0 & 63
+    }
+
+    /// Whether all was seen, be it a value or a code without one.
+    #[inline(always)]
+    pub fn is_whole(self) -> bool {
+        self.0 & WHOLE != 0
+    }
+
+    /// Whether it is the code that ends a block.
+    pub fn is_end(self) -> bool {
+        self.length() > 0 && self.0 >> 8 == 0
     }
 
     /// Zeros before the coefficient.
@@ -58,10 +70,10 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Lay out a file's table, unless it is the one of the last file.
-    pub fn fill(&mut self, codes: &Codes) {
+    /// Lay out a file's table, unless it is the one of the last file; tell whether it is another.
+    pub fn fill(&mut self, codes: &Codes) -> bool {
         if self.codes == *codes {
-            return;
+            return false;
         }
         self.codes = *codes;
         self.entries.fill(Entry::default());
@@ -79,6 +91,7 @@ impl Table {
             self.limit[n] = code << (LONGEST - length);
             code *= 2;
         }
+        true
     }
 
     /// Write the entries of all bits that begin with a code.
@@ -87,12 +100,19 @@ impl Table {
         let from = (code << spare) as usize;
         let Some(entries) = self.entries.get_mut(from..from + (1 << spare)) else { return };
         for (tail, entry) in (0..).zip(entries) {
-            *entry = if size > 0 && size <= spare {
-                Entry::new(length + size, symbol, extend(tail >> (spare - size), size))
-            } else {
-                Entry::new(length, symbol, 0)
+            *entry = match size {
+                0 => Entry::new(length | WHOLE, symbol, 0),
+                _ if size > spare => Entry::new(length, symbol, 0),
+                _ => {
+                    let value = extend(tail >> (spare - size), size);
+                    Entry::new((length + size) | WHOLE, symbol, value)
+                }
             };
         }
+    }
+
+    pub fn entries(&self) -> &[Entry; 1 << LOOK] {
+        &self.entries
     }
 
     #[inline(always)]

@@ -12,6 +12,8 @@ mod huffman;
 mod jpeg;
 mod lanes;
 mod order;
+#[cfg(target_os = "linux")]
+mod pairs;
 mod parts;
 mod picture;
 mod record;

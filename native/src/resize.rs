@@ -95,12 +95,15 @@ impl Resizer {
     #[inline(always)]
     fn down<L: Lanes, const C: usize>(&mut self, source: &Source<'_>, first: usize) -> Option<()> {
         let last = self.down.starts.len() - 1;
+        let windows: [_; LANES] = from_fn(|n| {
+            let y = (first + n).min(last);
+            (self.down.starts[y] * source.pitch, self.down.weights(y))
+        });
+        let mut lines = [[[0; HALF]; CHUNK / HALF]; LANES];
         for (x, columns) in self.wide.as_chunks_mut::<CHUNK>().0.iter_mut().enumerate() {
-            let mut lines = [[[0; HALF]; CHUNK / HALF]; LANES];
-            for (n, line) in lines.iter_mut().enumerate() {
-                let y = (first + n).min(last);
-                let from = source.pixels.get(self.down.starts[y] * source.pitch + x * CHUNK..)?;
-                let sums = add_up::<L>(from, source.pitch, self.down.weights(y))?;
+            for (line, (start, weights)) in lines.iter_mut().zip(windows) {
+                let from = source.pixels.get(start + x * CHUNK..)?;
+                let sums = add_up::<L>(from, source.pitch, weights)?;
                 for (to, sum) in line.as_flattened_mut().as_chunks_mut().0.iter_mut().zip(sums) {
                     sum.store(to);
                 }
