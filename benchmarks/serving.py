@@ -356,7 +356,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--seconds", type=float, default=8.0)
     # The burst of the first moment is let in; it should not be one answer in a hundred.
-    parser.add_argument("--overload-s", type=float, default=25.0)
+    parser.add_argument("--overload-s", type=float, default=40.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--server-cores", type=int, nargs="+", default=cores[:1])
     parser.add_argument("--client-cores", type=int, nargs="+", default=cores[1:2])

@@ -266,6 +266,9 @@ def _settle() -> None:
     """Leave what was loaded out of every later collection, for which all threads would stop."""
     import gc
 
+    from besana.engines.child import keep_memory
+
+    keep_memory()
     gc.collect()
     gc.freeze()
 

@@ -26,6 +26,9 @@ _LENGTH_BYTES = 8
 # What may be on its way: answers of this size wait for nobody to read their first part.
 _BUFFER_BYTES = 1 << 20
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# From <malloc.h>, of glibc; and how much of what was freed stays with the process.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
+_PIECE_BYTES, _KEPT_BYTES = 32 << 20, 64 << 20
 # From <linux/prctl.h> and <linux/sched.h>.
 _NO_NEW_PRIVILEGES, _NEW_USER, _NEW_NETWORK = 38, 0x10000000, 0x40000000
 
@@ -108,6 +111,7 @@ def answer_parent(answer: Callable[[list[bytes]], bytes]) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+    keep_memory()
     # Ctrl-C reaches the whole group; the server decides when its children end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = socket.socket(fileno=int(sys.argv[1]))
@@ -116,6 +120,17 @@ def answer_parent(answer: Callable[[list[bytes]], bytes]) -> None:
         _send(parent, b"ready")
         while True:
             _send(parent, answer(unpacked(_receive(parent, None))))
+
+
+def keep_memory() -> None:
+    """Keep what is freed for the next picture, where the C library can.
+
+    Otherwise a few hundred kilobytes come from the kernel anew each time, page by page.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, _PIECE_BYTES)
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def packed(parts: Sequence[bytes]) -> bytes:
