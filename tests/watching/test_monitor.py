@@ -7,6 +7,7 @@ import json
 import socketserver
 import threading
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -16,7 +17,7 @@ from besana.commands.status import read_status
 from besana.errors import ConfigError
 from besana.stages import monitor, predict
 from besana.watching.reference import region_share
-from besana.watching.spoilt import moved_share, spoilings
+from besana.watching.spoilt import spoil, spoilings
 from watched import add_days, add_labels
 
 
@@ -90,11 +91,22 @@ def test_regions_are_a_share_of_their_frame(farm):
     assert region_share(farm, "pen") == 0.5
 
 
-def test_ways_to_spoil_say_how_far_they_move_what_is_seen():
-    moved = [moved_share(way) for way in spoilings()]
-    assert sorted(share for share in moved if share) == pytest.approx(
-        [1.166 * share for share in (0.08, 0.16, 0.28)], rel=1e-3
-    )
+def test_a_camera_that_was_knocked_shows_what_lies_beside():
+    images = np.repeat(np.arange(1, 9, dtype=np.uint8), 50 * 100).reshape(8, 50, 100, 1)
+    [way] = [way for way in spoilings() if way.moved == -0.16]
+    moved = spoil(images, way)
+    assert way.moved_share == pytest.approx(0.16 * 1.36**0.5)
+    assert (moved[:, :, :84] == images[:, :, :84]).all()
+    assert (moved[:, :, 84:] == moved[:, :1, 84:85]).all()
+    assert sorted(moved[:, 0, 90, 0]) == list(range(1, 9))
+    assert (moved[:, 0, 90, 0] != images[:, 0, 0, 0]).any()
+
+
+def test_the_first_way_to_spoil_spoils_nothing():
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8)
+    first, *others = spoilings()
+    assert (spoil(images, first) == images).all()
+    assert all((spoil(images, way) != images).any() for way in others if not way.moved)
 
 
 def test_labels_measure_what_was_estimated(farm):

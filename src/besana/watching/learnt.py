@@ -16,7 +16,7 @@ from besana.errors import NotFoundError, NotReadyError
 from besana.learning.judging import targets_of
 from besana.statistics.label_free import Line, likeness
 from besana.watching.ruler import Amount, Ruler
-from besana.watching.spoilt import moved_share, read_pictures, spoil, spoilings
+from besana.watching.spoilt import read_pictures, spoil, spoilings
 from besana.watching.vectors import Looks, fit_projection
 from besana.watching.words import CONFIDENCES, Words, place_of, taught_line
 
@@ -208,7 +208,7 @@ def _taught(
         said.append(words.said(probability).mean(axis=0))
         rights.append(words.right(probability, truth[positions]))
         looks = projection(vectors.astype(np.float64)).mean(axis=0) if projection else np.empty(0)
-        places.append(place_of(looks, moved_share(way)))
+        places.append(place_of(looks, way.moved_share))
     rates = np.array([one.mean() for one in rights])
     line = taught_line(np.array(said), rates, np.array(places), kind=words.kind)
     spoilt = hours_of_regions(manifest, positions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from besana.shards.manifest import Manifest, Positions
 
 Pixels = NDArray[np.uint8]
-"""(height, width, channels)."""
+"""(height, width, channels), or (n, height, width, channels)."""
 
 _SEED = 20_220
 # A knocked camera looks aside, and a little up or down.
@@ -57,20 +58,53 @@ def read_pictures(
     return np.concatenate(images), np.concatenate(kept)
 
 
-def spoilings() -> list[Callable[[Pixels], Pixels]]:
+@dataclass(frozen=True)
+class Way:
+    """A way to spoil pictures.
+
+    Attributes:
+        change: What is done to each of them.
+        moved: By how much they show what lies to their left, as a share of their width; below 0
+            what lies to their right. A knocked camera looks up or down a little as well.
+    """
+
+    change: Callable[[Pixels], Pixels]
+    moved: float = 0.0
+
+    @property
+    def moved_share(self) -> float:
+        """How far what they show has moved, as a share of their width."""
+        return abs(self.moved) * float(np.hypot(1, _DOWN))
+
+
+def spoilings() -> list[Way]:
     """Give ways to spoil a picture, mild to strong: what happens to cameras in barns."""
-    return [partial(way, **values) for way, values in _WAYS]
+    changed = [Way(partial(way, **values)) for way, values in _WAYS]
+    return [*changed, *(Way(_as_it_is, moved) for moved in _MOVED)]
 
 
-def moved_share(way: Callable[[Pixels], Pixels]) -> float:
-    """Tell how far a way to spoil pictures moves what they show, as a share of their width."""
-    across = way.keywords.get("moved", 0.0) if isinstance(way, partial) else 0.0
-    return float(np.hypot(across, _DOWN * across))
-
-
-def spoil(images: Pixels, way: Callable[[Pixels], Pixels]) -> Pixels:
+def spoil(images: Pixels, way: Way) -> Pixels:
     """Spoil pictures one by one, (n, height, width, channels)."""
-    return np.stack([way(picture) for picture in images])
+    seen = _aside(images, way.moved) if way.moved else images
+    return np.stack([way.change(picture) for picture in seen])
+
+
+def _as_it_is(picture: Pixels) -> Pixels:
+    return picture
+
+
+def _aside(images: Pixels, share: float) -> Pixels:
+    """Show what lies beside, (n, height, width, channels): other pictures stand in for it."""
+    height, width = images.shape[1:3]
+    others = images[np.random.default_rng(_SEED).permutation(len(images))]
+    across = round(abs(share) * width)
+    beside = (
+        (others[:, :, width - across :], images[:, :, : width - across])
+        if share > 0
+        else (images[:, :, across:], others[:, :, :across])
+    )
+    moved = np.concatenate(beside, axis=2)
+    return np.asarray(np.roll(moved, round(_DOWN * abs(share) * height), axis=1))
 
 
 def _clipped(values: NDArray[Any]) -> Pixels:
@@ -87,14 +121,13 @@ def _blurred(picture: Pixels, share: float) -> Pixels:
     return np.asarray(smooth, np.uint8).reshape(picture.shape)
 
 
-def _shifted(picture: Pixels, moved: float) -> Pixels:
-    x, y = round(moved * picture.shape[1]), round(_DOWN * moved * picture.shape[0])
-    return np.asarray(np.roll(picture, (y, x), axis=(0, 1)))
-
-
 def _noisy(picture: Pixels, spread: float) -> Pixels:
     noise = np.random.default_rng(_SEED).normal(0, spread, picture.shape)
     return _clipped(picture + noise.astype(np.float32))
+
+
+def _dim(picture: Pixels, gain: float, spread: float) -> Pixels:
+    return _noisy(_scaled(picture, gain, 0.0), spread)
 
 
 def _stained(picture: Pixels, count: int) -> Pixels:
@@ -131,10 +164,14 @@ _WAYS: tuple[tuple[Callable[..., Pixels], dict[str, Any]], ...] = (
         for gain, offset in ((0.7, 50.0), (0.4, 90.0), (0.2, 110.0))
     ),
     *((_blurred, {"share": share}) for share in (0.015, 0.03, 0.06, 0.1)),
-    *((_shifted, {"moved": share}) for share in (0.08, 0.16, 0.28)),
     *((_noisy, {"spread": spread}) for spread in (12.0, 30.0, 55.0)),
+    *(
+        (_dim, {"gain": gain, "spread": spread})
+        for gain, spread in ((0.5, 6.0), (0.35, 6.0), (0.35, 12.0), (0.2, 8.0))
+    ),
     *((_stained, {"count": count}) for count in (2, 5, 9)),
     *((_greyer, {"share": share}) for share in (0.5, 1.0)),
     *((_curved, {"gamma": gamma}) for gamma in (0.45, 2.2)),
     *((_tinted, {"tint": tint}) for tint in ((1.25, 1.0, 0.7), (0.7, 0.9, 1.3))),
 )
+_MOVED = (0.08, -0.08, 0.16, -0.16, 0.28, -0.28)
