@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from besana.errors import MissingExtraError
@@ -10,7 +11,7 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Figures:
-    """Counters of one server.
+    """Counters of one server; those with labels are called with them.
 
     Raises:
         MissingExtraError: If prometheus-client is not installed.
@@ -26,7 +27,8 @@ class Figures:
         self.registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Any:
-            return Counter(f"besana_{name}", text, labels, registry=self.registry)
+            made = Counter(f"besana_{name}", text, labels, registry=self.registry)
+            return cache(made.labels) if labels else made
 
         self.requests = counter("requests", "Requests by route and status.", "route", "status")
         self.turned_away = counter(

@@ -64,7 +64,7 @@ class Rooms:
                 status = refused.status
                 raise
             finally:
-                figures.requests.labels(path, status).inc()
+                figures.requests(path, status).inc()
                 seconds.observe(time.perf_counter() - started)
             if self.service.draining:
                 response.headers["connection"] = "close"

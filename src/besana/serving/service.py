@@ -215,7 +215,7 @@ class Service:
                     key = frame.camera or caller
                     return said | await self._answer(frame, camera, request, deadline, key, version)
         except CorruptDataError as error:
-            self.figures.refused.labels(error.reason).inc()
+            self.figures.refused(error.reason).inc()
             return said | {"version": None, "problem": error.problem, "reason": error.reason}
         raise DrainingError("Versions change faster than pictures are judged.")
 
@@ -241,7 +241,7 @@ class Service:
         self._count(loaded, judged, "answer")
         regions = named_answers(certificate, prepared.regions, judged.probability)
         for region in regions:
-            self.figures.classes.labels(certificate.version, region["class_name"]).inc()
+            self.figures.classes(certificate.version, region["class_name"]).inc()
         if keeps:
             self._keep(frame, request, loaded, "answer", prepared, judged)
         for shadow in shadows:
@@ -322,7 +322,7 @@ class Service:
 
     def _count(self, loaded: Loaded, judged: Judged, role: str) -> None:
         number = loaded.model.certificate.version
-        self.figures.pictures.labels(number, role).inc(len(judged.probability))
+        self.figures.pictures(number, role).inc(len(judged.probability))
         self.figures.batches.observe(judged.batch)
 
     def _show_versions(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from functools import lru_cache
 from typing import Any
 
 from typing_extensions import override
@@ -21,12 +22,10 @@ class JsonLines(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
-            "level": record.levelname.lower(),
-        }
+        at, level = _written(int(record.created)), record.levelname.lower()
         if isinstance(record.msg, Line):
-            return f"{json.dumps(line)[:-1]}, {record.msg[1:]}"
+            return f'{{"at": "{at}", "level": "{level}", {record.msg[1:]}'
+        line: dict[str, Any] = {"at": at, "level": level}
         said = record.getMessage()
         try:
             line |= json.loads(said)
@@ -35,3 +34,8 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+@lru_cache(maxsize=1)
+def _written(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))

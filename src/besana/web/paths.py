@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache, partial
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+# Most callers ask for the same few paths; what strangers invent does not stay.
+_KEPT = 64
 
 
 class Paths(Generic[T]):
@@ -25,11 +29,12 @@ class Paths(Generic[T]):
         patterns = [(_pattern(path), one) for path, one in given]
         self._named = [pair for pair, (path, _) in zip(patterns, given, strict=True) if "{" in path]
         self._fixed = {path: _matching(patterns, path) for path, _ in given if "{" not in path}
+        self._latest = lru_cache(maxsize=_KEPT)(partial(_matching, self._named))
 
     def at(self, path: str) -> list[tuple[T, dict[str, str]]]:
-        """Give what stands for a path, each with the parts that have names."""
+        """Give what stands for a path, each with the parts that have names; not to be changed."""
         fixed = self._fixed.get(path)
-        return _matching(self._named, path) if fixed is None else fixed
+        return self._latest(path) if fixed is None else fixed
 
 
 def _matching(

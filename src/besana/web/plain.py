@@ -12,7 +12,7 @@ from besana.web.gate import Access, App, Receive, RefusedError, Scope, Send
 Endpoint = Callable[..., Awaitable[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plain:
     """Call the endpoint of a plain route; what has none is the framework's.
 
@@ -26,17 +26,21 @@ class Plain:
     app: App
     refused: Callable[[Exception], RefusedError]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or hand it on."""
+    def __post_init__(self) -> None:
+        """Import once what every request takes."""
         from starlette.exceptions import HTTPException
         from starlette.requests import Request
 
+        self._request, self._known = Request, (BesanaError, HTTPException)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
         endpoint = self.endpoints.get(scope["access"]) if scope["type"] == "http" else None
         if endpoint is None:
             await self.app(scope, receive, send)
             return
         try:
-            response = await endpoint(Request(scope, receive))
-        except (BesanaError, HTTPException) as error:
+            response = await endpoint(self._request(scope, receive))
+        except self._known as error:
             raise self.refused(error) from error
         await response(scope, receive, send)
