@@ -29,9 +29,10 @@ class Plain:
     def __post_init__(self) -> None:
         """Import once what every request takes."""
         from starlette.exceptions import HTTPException
-        from starlette.requests import Request
 
-        self._request, self._known = Request, (BesanaError, HTTPException)
+        from besana.web.received import Received
+
+        self._request, self._known = Received, (BesanaError, HTTPException)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
