@@ -5,8 +5,9 @@
 //! table gives what most coefficients need. Whatever is not as it should be ends the picture, which
 //! is then left to Python: this is never laxer than libjpeg-turbo.
 
-use crate::huffman::{Table, extend};
+use crate::huffman::Table;
 use crate::pairs::Pairs;
+use crate::reader::{Block, Reader, coefficients_of_two};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
@@ -14,21 +15,8 @@ use std::ptr;
 const MOST_BLOCKS: usize = 10;
 const TABLES: usize = 4;
 const PADDING: [u8; 16] = [0; 16];
-const LAST: usize = 63;
-const END: usize = 64;
-
-/// Coefficients of a block, in rows.
-pub type Block = [i16; 64];
-
-/// Where the coefficient of each place of a scan goes; places beyond the last are all the last.
-static ROW_ORDER: [u8; 128] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20,
-    13, 6, 7, 14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59,
-    52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
-    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
-    63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63, 63,
-    63, 63, 63, 63, 63, 63,
-];
+/// MCUs of a segment at most, where two are decoded in turn.
+const MOST_AHEAD: usize = 8;
 
 /// A table as the file has it: how many codes of each length, and their symbols.
 #[repr(C)]
@@ -78,6 +66,9 @@ pub struct Entropy {
     restart: usize,
     left: usize,
     all_left: usize,
+    /// What was decoded of this segment and the next one, and how many blocks of it were taken.
+    ahead: Vec<Block>,
+    taken: usize,
 }
 
 thread_local! {
@@ -151,9 +142,10 @@ impl Entropy {
                 self.ac[n].fill(codes);
             }
         }
-        self.predictions = [0; MOST_BLOCKS];
-        self.reader = Reader::default();
-        (self.segment, self.left, self.all_left) = (0, self.restart, scan.mcus);
+        (self.segment, self.all_left) = (0, scan.mcus);
+        self.begin_segment();
+        self.ahead.clear();
+        self.taken = 0;
         Some(end)
     }
 
@@ -188,16 +180,45 @@ impl Entropy {
 
     fn mcu(&mut self, blocks: Option<&[*mut Block]>) -> Option<()> {
         if self.left == 0 {
-            self.left = self.restart;
-            self.reader = Reader { at: self.ends[self.segment], ..Reader::default() };
             self.segment += 1;
-            self.predictions = [0; MOST_BLOCKS];
+            self.begin_segment();
         }
+        let is_short = self.restart <= MOST_AHEAD && self.left == self.restart;
+        if self.taken == self.ahead.len() && is_short && self.all_left >= 2 * self.restart {
+            self.look_ahead()?;
+        }
+        self.left -= 1;
+        self.all_left = self.all_left.checked_sub(1)?;
+        if self.taken == self.ahead.len() {
+            return self.decode(blocks);
+        }
+        let decoded = self.ahead.get(self.taken..self.taken + self.blocks)?;
+        self.taken += self.blocks;
+        for (block, decoded) in blocks.unwrap_or_default().iter().zip(decoded) {
+            // SAFETY: libjpeg-turbo's blocks lie apart from each other, and only we use them.
+            unsafe { **block = *decoded };
+        }
+        Some(())
+    }
+
+    fn begin_segment(&mut self) {
+        self.left = self.restart;
+        self.reader = self.reader_of(self.segment);
+        self.predictions = [0; MOST_BLOCKS];
+    }
+
+    fn reader_of(&self, segment: usize) -> Reader {
+        Reader::new(if segment > 0 { self.ends[segment - 1] } else { 0 })
+    }
+
+    /// Decode an MCU to where it is wanted.
+    #[inline(always)]
+    fn decode(&mut self, blocks: Option<&[*mut Block]>) -> Option<()> {
         let mut reader = self.reader;
         let mut nowhere = [0; 64];
         for (n, kind) in self.kinds[..self.blocks].iter().enumerate() {
             let block = match blocks {
-                // SAFETY: libjpeg-turbo's blocks lie apart from each other, and only we use them.
+                // SAFETY: as above.
                 Some(blocks) => unsafe { &mut *blocks[n] },
                 None => &mut nowhere,
             };
@@ -205,132 +226,45 @@ impl Entropy {
             let change = reader.change(&self.bytes, &self.dc[kind.dc])?;
             *prediction = prediction.wrapping_add(change);
             block[0] = *prediction as i16;
-            reader.coefficients(&self.bytes, &self.ac[kind.ac], block)?;
+            reader.coefficients(&self.bytes, &self.ac[kind.ac], block, 1)?;
         }
         self.reader = reader;
-        self.left -= 1;
-        self.all_left = self.all_left.checked_sub(1)?;
         if self.left == 0 || self.all_left == 0 {
-            // Less than a byte is left, the one that was filled up.
-            let used = 8 * reader.at - reader.count as usize;
-            return (8 * self.ends.get(self.segment)?)
-                .checked_sub(used)
-                .filter(|n| *n < 8)
-                .map(drop);
+            self.check_end(self.segment, &reader)?;
         }
         Some(())
     }
-}
 
-/// The next bits, the first of them uppermost.
-#[derive(Clone, Copy, Default)]
-struct Reader {
-    bits: u64,
-    count: u32,
-    at: usize,
-}
-
-impl Reader {
-    /// Have at least 56 bits.
+    /// Decode this segment and the next one in turn, to be handed out MCU by MCU.
     #[inline(always)]
-    fn fill(&mut self, bytes: &[u8]) -> Option<()> {
-        let next = bytes.get(self.at..self.at + 8)?;
-        self.bits |= u64::from_be_bytes(next.try_into().ok()?) >> self.count;
-        self.at += ((63 - self.count) / 8) as usize;
-        self.count |= 56;
-        Some(())
-    }
-
-    #[inline(always)]
-    fn skip(&mut self, count: u32) {
-        self.bits <<= count;
-        self.count -= count;
-    }
-
-    /// Take a value of 1 to 15 bits.
-    #[inline(always)]
-    fn value(&mut self, size: u32) -> i32 {
-        let value = extend((self.bits >> (64 - size)) as u32, size);
-        self.skip(size);
-        value
-    }
-
-    /// Take the change of a block's mean.
-    #[inline(always)]
-    fn change(&mut self, bytes: &[u8], table: &Table) -> Option<i32> {
-        self.fill(bytes)?;
-        let entry = table.look_up(self.bits);
-        if entry.is_whole() {
-            self.skip(entry.length());
-            return Some(entry.value().into());
-        }
-        let (symbol, length) = table.symbol(entry, self.bits)?;
-        self.skip(length);
-        match symbol {
-            0 => Some(0),
-            1..16 => Some(self.value(symbol)),
-            _ => None,
-        }
-    }
-
-    /// Take the other coefficients of a block.
-    #[inline(always)]
-    fn coefficients(&mut self, bytes: &[u8], codes: &Pairs, block: &mut Block) -> Option<()> {
-        let mut place = 1;
-        while place <= LAST {
-            self.fill(bytes)?;
-            // No branch hangs on how many bits are left: there are enough for five look-ups.
-            for _ in 0..5 {
-                let before = *self;
-                let pair = codes.look_up(self.bits);
-                let first = place + pair.run();
-                let second = first + pair.gap();
-                // Without a second one both are the same place, and the first one stays.
-                block[in_rows(second)] = pair.second();
-                block[in_rows(first)] = pair.first();
-                self.skip(pair.length());
-                place = second + pair.step();
-                if place <= LAST {
-                    continue;
-                }
-                if pair.is_unknown() {
-                    self.fill(bytes)?;
-                    place = self.further(&codes.table, first, block)?;
-                } else if first == LAST && place > END {
-                    // What follows the last place is another block's.
-                    *self = before;
-                    self.skip(codes.table.look_up(self.bits).length());
-                    return Some(());
-                } else {
-                    return (first <= LAST && second <= LAST).then_some(());
-                }
-                break;
+    fn look_ahead(&mut self) -> Option<()> {
+        let many = self.restart * self.blocks;
+        self.ahead.clear();
+        self.ahead.resize(2 * many, [0; 64]);
+        self.taken = 0;
+        let mut readers = [self.reader_of(self.segment), self.reader_of(self.segment + 1)];
+        let mut predictions = [[0i32; 2]; MOST_BLOCKS];
+        let (blocks, others) = self.ahead.split_at_mut(many);
+        let kinds = self.kinds[..self.blocks].iter().cycle();
+        for ((block, other), kind) in blocks.iter_mut().zip(others).zip(kinds) {
+            let both = [block, other];
+            for n in 0..2 {
+                let prediction = &mut predictions[kind.component][n];
+                let change = readers[n].change(&self.bytes, &self.dc[kind.dc])?;
+                *prediction = prediction.wrapping_add(change);
+                both[n][0] = *prediction as i16;
             }
+            coefficients_of_two(&mut readers, &self.bytes, &self.ac[kind.ac], both)?;
         }
-        (place == END).then_some(())
+        self.check_end(self.segment, &readers[0])?;
+        self.check_end(self.segment + 1, &readers[1])
     }
 
-    /// Take what a look-up did not give all of; tell the next place.
-    #[inline(always)]
-    fn further(&mut self, table: &Table, place: usize, block: &mut Block) -> Option<usize> {
-        let (symbol, length) = table.symbol(table.look_up(self.bits), self.bits)?;
-        let (run, size) = ((symbol >> 4) as usize, symbol & 15);
-        self.skip(length);
-        match (run, size) {
-            (15, 0) => Some(place + 16),
-            (_, 0) => Some(END),
-            _ => {
-                block[in_rows(place + run)] = self.value(size) as i16;
-                Some(place + run + 1)
-            }
-        }
+    /// Less than a byte may be left of a segment, the one that was filled up.
+    fn check_end(&self, segment: usize, reader: &Reader) -> Option<()> {
+        let left = (8 * self.ends.get(segment)?).checked_sub(reader.used())?;
+        (left < 8).then_some(())
     }
-}
-
-/// Where the coefficient of a place goes.
-#[inline(always)]
-fn in_rows(place: usize) -> usize {
-    usize::from(ROW_ORDER[place & 127]) & LAST
 }
 
 /// Copy bytes up to the first one of 0xff, and maybe some more; tell how many; none without one.

@@ -16,6 +16,8 @@ mod order;
 mod pairs;
 mod parts;
 mod picture;
+#[cfg(target_os = "linux")]
+mod reader;
 mod record;
 mod resize;
 mod turns;

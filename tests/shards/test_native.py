@@ -58,6 +58,8 @@ ENCODERS: dict[str, Callable[[Pixels], bytes]] = {
     "422": pillow(quality=90, subsampling="4:2:2"),
     "411": pillow(quality=90, subsampling="4:1:1"),
     "restarts": pillow(quality=90, subsampling="4:2:0", restart_marker_blocks=5),
+    "a restart an MCU": pillow(quality=95, subsampling="4:4:4", restart_marker_blocks=1),
+    "few restarts": pillow(quality=90, subsampling="4:2:0", restart_marker_blocks=9),
     "long codes": pillow(quality=100, optimize=True),
     "own codes": pillow(quality=30, optimize=True),
     "progressive": pillow(quality=85, progressive=True),
@@ -181,7 +183,9 @@ def spoilt(encoder: Callable[[Pixels], bytes], share: float) -> Callable[[Pixels
     return encode
 
 
-@pytest.mark.parametrize("encoder", ["parts", "420", "restarts", "own codes", "progressive", "411"])
+@pytest.mark.parametrize(
+    "encoder", ["parts", "420", "restarts", "a restart an MCU", "own codes", "progressive", "411"]
+)
 def test_broken_pictures_are_refused_as_python_does(tmp_path: Path, encoder: str) -> None:
     """Thousands of spoilt files with right checksums: the same are refused, nothing crashes."""
 
