@@ -196,7 +196,7 @@ class Gate:
             check_role(access, caller, _SIGN_IN if self.sign_in else _SEND_TOKEN)
             if scope["method"] not in _SAFE:
                 _check_change(access, caller, headers)
-            body = await self._body(access, headers, receive)
+            body = await self._body(scope, headers, receive)
             scope["caller"] = caller
             await self.app(scope, _replayed(body, receive), answer)
         finally:
@@ -229,23 +229,24 @@ class Gate:
                 return access
         raise RefusedError(405, "method", "That cannot be done here.")
 
-    async def _body(self, access: Access, headers: dict[str, str], receive: Receive) -> bytes:
+    async def _body(self, scope: Scope, headers: dict[str, str], receive: Receive) -> bytes:
         """Receive the whole body within its bounds, so that no route meets an endless one."""
-        too_large = RefusedError(413, "too_large", f"At most {access.body_bytes} bytes.")
+        most: int = scope["access"].body_bytes
+        too_large = RefusedError(413, "too_large", f"At most {most} bytes.")
         declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > access.body_bytes:
+        if not declared.isdecimal() or int(declared) > most:
             raise too_large
-        parts: list[bytes] = []
-        size, more = 0, True
+        is_whole = scope.get("state", {}).get("whole", False)
+        parts, size, more = list[bytes](), 0, True
         try:
-            async with asyncio.timeout(self.limits.body_s):
+            async with asyncio.timeout(None if is_whole else self.limits.body_s):
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise RefusedError(400, "gone", "The connection was closed.")
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
-                    if size > access.body_bytes:
+                    if size > most:
                         raise too_large
                     more = message.get("more_body", False)
         except TimeoutError:
