@@ -43,6 +43,13 @@ impl Decoder {
         (!handle.is_null() && decoder.set(tj::TJPARAM_TJPARAM_STOPONWARNING, 1)).then_some(decoder)
     }
 
+    /// Begin anew: after an error in a header libjpeg-turbo takes no other one.
+    fn renew(&mut self) {
+        if let Some(mut fresh) = Self::new() {
+            std::mem::swap(&mut self.handle, &mut fresh.handle);
+        }
+    }
+
     fn set(&self, parameter: tj::TJPARAM, value: c_int) -> bool {
         // SAFETY: the handle is good until it is dropped.
         unsafe { tj::tj3Set(self.handle, parameter as c_int, value) == 0 }
@@ -58,8 +65,11 @@ impl Decoder {
         // SAFETY: the bytes are only read during the call.
         let status =
             unsafe { tj::tj3DecompressHeader(self.handle, data.as_ptr(), data.len() as u64) };
-        let fits = status == 0
-            && self.get(tj::TJPARAM_TJPARAM_JPEGWIDTH) as usize == width
+        if status != 0 {
+            self.renew();
+            return None;
+        }
+        let fits = self.get(tj::TJPARAM_TJPARAM_JPEGWIDTH) as usize == width
             && self.get(tj::TJPARAM_TJPARAM_JPEGHEIGHT) as usize == height
             && self.get(tj::TJPARAM_TJPARAM_PRECISION) == 8
             && self.get(tj::TJPARAM_TJPARAM_LOSSLESS) == 0;

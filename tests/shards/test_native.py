@@ -211,6 +211,20 @@ def test_broken_pictures_are_refused_as_python_does(tmp_path: Path, encoder: str
     assert np.abs(images.astype(int) - same_images).max() <= 1
 
 
+def test_one_that_is_no_jpeg_slows_down_no_other(tmp_path: Path) -> None:
+    def encode(pixels: Pixels) -> bytes:
+        data = encode_jpeg(pixels)
+        return data if pixels.mean() < 200 else data[:3] + b"\x1f" + data[4:]
+
+    def white_at_5(number: int) -> Pixels:
+        return np.full((32, 32, 3), 255 if number == 5 else 90, np.uint8)
+
+    manifest = Farm(tmp_path, count=40, picture=white_at_5, encode=encode).write()
+    settings: Any = {"on_error": "substitute", "max_dropped_share": 0.1, "threads": 1}
+
+    assert batches(manifest, native=True, shuffle="none", **settings)[2] == 3 * 39
+
+
 def test_a_changed_byte_is_named_as_python_does(tmp_path: Path) -> None:
     manifest = Farm(tmp_path, count=40, shards=1, picture=textured, encode=encode_jpeg).write()
     place = manifest.location(7)
