@@ -16,49 +16,51 @@ class Turns:
 
     Args:
         cores: How many may compute at the same time.
-        patience_s: Whoever waited this long goes on beside the others, so that no picture holds
-            everybody up.
+        patience_s: Whoever waited this long takes over the oldest turn, whose holder goes on
+            without: no picture holds everybody up.
     """
 
     def __init__(self, cores: int, patience_s: float = 0.05) -> None:
-        self._free, self._patience_s = cores, patience_s
+        self._cores, self._patience_s = cores, patience_s
         self._lock = threading.Lock()
+        self._holding: deque[threading.Lock] = deque()
         self._waiting: deque[threading.Lock] = deque()
 
     @property
     def all_taken(self) -> bool:
         """Whether no core is free."""
-        return not self._free
+        return len(self._holding) >= self._cores
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
         """Wait for a turn, not for long, and give it back at the end."""
-        is_ours = self._take()
+        mine = threading.Lock()
+        self._take(mine)
         try:
             yield
         finally:
-            if is_ours:
-                self._give_back()
+            self._give_back(mine)
 
-    def _take(self) -> bool:
+    def _take(self, mine: threading.Lock) -> None:
         with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            mine = threading.Lock()
+            if not self.all_taken:
+                self._holding.append(mine)
+                return
             mine.acquire()
             self._waiting.append(mine)
         if mine.acquire(timeout=self._patience_s):
-            return True
+            return
         with self._lock:
-            if mine not in self._waiting:  # given in this very moment
-                return True
-            self._waiting.remove(mine)
-            return False
+            if mine in self._waiting:  # not given in this very moment
+                self._waiting.remove(mine)
+                self._holding.popleft()
+                self._holding.append(mine)
 
-    def _give_back(self) -> None:
+    def _give_back(self, mine: threading.Lock) -> None:
         with self._lock:
+            if mine not in self._holding:  # somebody took it over
+                return
+            self._holding.remove(mine)
             if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._free += 1
+                self._holding.append(self._waiting.popleft())
+                self._holding[-1].release()
