@@ -10,8 +10,9 @@ from collections.abc import Callable
 CALM_S = 0.5
 
 # While callers do not hold back, an answer may take so many times as long as one that nobody is
-# before, so that the next request is there when the judge is free.
-_STRETCH = 1.5
+# before, so that the next request is there when the judge is free; or wait for so many seconds,
+# since small pictures are judged for less when a few come together.
+_STRETCH, _SOON_S = 1.5, 0.012
 # Of what was known, each answer leaves so much; it counts as so many times as long at most, since
 # a single slow one (the first of a new kind, a disk) says little of those that follow.
 _KEPT, _SLOWEST = 0.95, 4.0
@@ -109,7 +110,7 @@ class Admission:
         allowed_s = self._burst_s
         if pressed:
             usual_s = self._busy_s / self._answered
-            allowed_s = _STRETCH * self._alone_s - usual_s
+            allowed_s = max(_SOON_S, _STRETCH * self._alone_s - usual_s)
         full = (
             self._done_at - now > allowed_s
             or self.under_way + pictures > self._most

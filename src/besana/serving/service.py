@@ -104,7 +104,7 @@ class Service:
         certificate = self.fleet.champion.model.certificate
         self.admission = Admission(
             most=running.most_waiting + running.batch_size,
-            requests=1 + max(running.threads, serving.decoders),
+            requests=3 + max(running.threads, serving.decoders),
             burst_s=serving.burst_s,
             each_s=certificate.exports[running.precision].latency_ms / 1000,
         )
