@@ -29,6 +29,7 @@ pub struct Source<'a> {
 /// What resizes in one thread.
 #[derive(Default)]
 pub struct Resizer {
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     is_plain: bool,
     down: Windows,
     across: Windows,
