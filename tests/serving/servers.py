@@ -14,7 +14,8 @@ from besana.web.server import Address, bind
 
 TOKEN = "a-token-for-tests-only"
 CAMERAS = {
-    "pen-a": Camera(name="pen-a", regions={"bed-1": [0, 0, 60, 60], "bed-2": [60, 0, 120, 60]})
+    "camera": Camera(regions={"left": [0, 0, 60, 60]}),
+    "pen-a": Camera(name="pen-a", regions={"bed-1": [0, 0, 60, 60], "bed-2": [60, 0, 120, 60]}),
 }
 
 

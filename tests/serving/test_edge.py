@@ -99,5 +99,5 @@ def test_bench_device_measures(device):
 
 
 def test_unknown_camera_is_named(device):
-    with pytest.raises(ValueError, match="Known: pen-a"):
+    with pytest.raises(ValueError, match="Known: camera, pen-a"):
         EdgeModel(device).judge({"rgb": b""}, "nobody")

@@ -100,6 +100,16 @@ def test_a_frame_is_cut_into_the_regions_of_its_camera(server, frame):
     assert [one["region"] for one in said["predictions"][0]["regions"]] == ["bed-1", "bed-2"]
 
 
+def test_a_camera_of_any_name_is_another_than_none(server, frame):
+    cut, whole = (
+        server.ask("POST", f"/predict{query}", frame, "image/jpeg").json["predictions"][0]
+        for query in ("?camera=camera", "")
+    )
+    assert [one["region"] for one in cut["regions"]] == ["left"]
+    assert whole["regions"][0]["region"] != "left"
+    assert whole["regions"][0]["probabilities"] != cut["regions"][0]["probabilities"]
+
+
 def test_one_bad_picture_costs_only_itself(server, picture):
     images = [b64(picture), b64(picture[:200]), {"b64": b64(picture), "camera": "nobody"}]
     answer = server.ask("POST", "/predict", {"images": images})

@@ -258,7 +258,7 @@ class Service:
         *,
         optional: bool = False,
     ) -> tuple[Prepared, Judged]:
-        key = (camera.name, loaded.wanted, keeps)
+        key = (frame.camera, loaded.wanted, keeps)
         if (how := self._hows.get(key)) is None:
             how = self._hows[key] = How(camera, loaded.wanted, self.serving.bounds, keeps)
 
