@@ -20,6 +20,7 @@ from test_reading import CountingBucket
 from typing_extensions import override
 
 from besana.errors import CorruptDataError, NotFoundError, StorageError
+from besana.images import resize
 from besana.shards import Loader, Manifest, open_manifest
 from besana.storage import Folder
 
@@ -335,13 +336,15 @@ def count_in_child(loader: Loader, counts: Any) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_a_forked_child_opens_its_own_threads(farm: Manifest) -> None:
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_forked_child_opens_its_own_threads(farm: Manifest, dtype: Any) -> None:
     context = multiprocessing.get_context("fork")
     counts = context.Queue()
-    with Loader(farm, batch_size=8, size=8, threads=2) as loader:
+    with Loader(farm, batch_size=8, size=8, threads=2, dtype=dtype) as loader:
         next(iter(loader))
-        child = context.Process(target=count_in_child, args=(loader, counts))
-        child.start()
+        with resize._LOCK, loader._pass._finishing:  # type: ignore[union-attr]
+            child = context.Process(target=count_in_child, args=(loader, counts))
+            child.start()
         assert counts.get(timeout=20) == 40
         child.join(timeout=10)
         assert sum(len(batch.index) for batch in loader) == 40

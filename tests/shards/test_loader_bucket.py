@@ -1,5 +1,7 @@
 """A real S3 protocol behind a link: versions, refusals, requests, the cache."""
 
+import multiprocessing
+import os
 import shutil
 import time
 import uuid
@@ -68,6 +70,27 @@ def test_versions_tell_and_guard_what_is_read(bucket: Storage) -> None:
 
     with pytest.raises(StorageError, match=r"'shard-0\.tfrecord' in s3://.* was replaced"):
         bucket.read_version("shard-0.tfrecord", 10, 90, tag)
+
+
+def say_in_child(loader: Loader, said: Any) -> None:
+    try:
+        said.put(taken(loader))
+    except StorageError as error:
+        said.put(str(error))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_is_told_to_make_its_own_loader(bucket: Storage) -> None:
+    context = multiprocessing.get_context("fork")
+    said = context.Queue()
+    with Loader(open_manifest(f"{bucket.url}/manifest.parquet"), **OPTIONS, **BLOCKS) as loader:
+        next(iter(loader))
+        child = context.Process(target=say_in_child, args=(loader, said))
+        child.start()
+        assert "start that with 'spawn'" in said.get(timeout=20)
+        child.join(timeout=10)
+    assert child.exitcode == 0
 
 
 @pytest.mark.parametrize("shuffle", ["block", "global"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import Any
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 Pixels = NDArray[Any]
 
 _HERE, _LOCK = threading.local(), threading.Lock()
+if hasattr(os, "register_at_fork"):  # a forked child has none of the threads that may hold it
+    renew = _LOCK._at_fork_reinit  # type: ignore[attr-defined]  # as concurrent.futures does
+    os.register_at_fork(after_in_child=renew)
 
 
 def resize(pixels: Pixels, size: tuple[int, int], out: Pixels | None = None) -> Pixels:

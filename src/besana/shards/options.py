@@ -77,6 +77,10 @@ def defaults_for_machine() -> dict[str, int]:
     return {"threads": usable_processors(), "memory_bytes": default_budget_bytes()}
 
 
+# What a decoder keeps: tables of codes and weights, and lines of pictures.
+_DECODER_BYTES = 1 << 18
+
+
 class MemoryPlan(NamedTuple):
     """What a loader allocates, in bytes unless named otherwise.
 
@@ -121,7 +125,7 @@ def plan_memory(
     record = int(manifest.length_bytes[positions].max())
     pixels = _largest_decoded(settings, manifest, positions, augment)
     # Besides its buffers a thread holds a decoded PNG and a picture sampled finer than the target.
-    thread = record + (4 * pixels + 4 * height * width * channels) * item
+    thread = record + (4 * pixels + 4 * height * width * channels) * item + _DECODER_BYTES
     shards = 0 if local else _end_of_shards(manifest, positions)
     for threads in range(settings.threads, 0, -1):
         for slots, staged in _shares(settings, process=process):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import deque
@@ -105,7 +106,9 @@ class Pass:
         return batch
 
     def close(self) -> None:
-        """Drop what is on its way."""
+        """Drop what is on its way; a forked child leaves its parent's to the parent."""
+        if self._crew.workers.pid != os.getpid():
+            return
         for job in self._jobs:
             for part in job.parts:
                 part.cancel()

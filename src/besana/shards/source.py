@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from besana.errors import StorageError
 from besana.shards.cache import BlockCache
 from besana.shards.fetching import Fetcher
 from besana.shards.manifest import Manifest, Positions
@@ -99,7 +100,7 @@ class Source:
         self._settings = settings
         self._manifest = manifest
         self._positions = positions
-        self._storage = shards
+        self._storage, self._pid = shards, os.getpid()
         paths = [self._storage.local_path(name) for name in manifest.shards]
         self._paths = [str(path) for path in paths if path is not None]
         self.local = len(self._paths) == len(paths)
@@ -113,10 +114,19 @@ class Source:
         self.fetcher = Fetcher(self._storage, cache)
 
     def reader(self, span: Span) -> Reader:
-        """Open a reader for this rank's samples of a stretch of the stream."""
+        """Open a reader for this rank's samples of a stretch of the stream.
+
+        Raises:
+            StorageError: If shards lie in a bucket and this is a fork of the process that made it.
+        """
         if self.local:
             return FileReader(self._manifest, self._storage, self._paths)
-        if self._workers is None or self._workers.pid != os.getpid():
+        if self._pid != os.getpid():
+            raise StorageError(
+                f"The loader of {self._storage.url} was made before this process was forked.",
+                "Make it in the process that uses it, and start that with 'spawn'.",
+            )
+        if self._workers is None:
             self._workers = Workers(_READ_THREADS, "besana-read")
         pieces = self.stream.take(span.start, span.stop)
         if any(piece.segments is None for piece in pieces):
