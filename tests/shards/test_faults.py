@@ -338,6 +338,7 @@ def count_in_child(loader: Loader, counts: Any) -> None:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_forked_child_opens_its_own_threads(farm: Manifest, dtype: Any) -> None:
+    pytest.importorskip("torch")  # whose kernel resizes from now on, after taking a lock
     context = multiprocessing.get_context("fork")
     counts = context.Queue()
     with Loader(farm, batch_size=8, size=8, threads=2, dtype=dtype) as loader:
