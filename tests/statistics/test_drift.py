@@ -8,6 +8,7 @@ import pytest
 from besana.statistics.blocks import add_up, by_day_or_block, residual, slot_of, usual_residuals
 from besana.statistics.drift import Projection, judge, judge_length, look_level
 from besana.statistics.label_free import Expectation, Line, likeness, tempered
+from besana.watching.look import _beyond_chance
 from besana.watching.ruler import Amount, Ruler
 from besana.watching.words import Words
 
@@ -135,6 +136,13 @@ def test_accuracy_of_many_unlike_samples_is_surer():
     assert alike == pytest.approx((0.16 * 3 / 2) ** 0.5)
     assert unlike < 0.4 * alike
     assert rulers[0].error < rulers[1].error
+
+
+def test_a_distance_is_shortened_by_what_days_differ_by_chance():
+    usual = np.array([[3.0, 0.0], [0.0, 3.0], [np.nan, np.nan]])
+    assert _beyond_chance(usual, np.array([6.0, 0.0])) == pytest.approx([4.5, 0.0])
+    assert (_beyond_chance(usual, np.array([1.0, 1.0])) == 0).all()
+    assert np.isnan(_beyond_chance(usual[2:], np.array([6.0, 0.0]))).all()
 
 
 def test_the_budget_is_shared_out_among_looks_and_signals():

@@ -203,11 +203,15 @@ def _taught(
     )
     said, rights, places = [], [], []
     for way in spoilings():
-        judged, vectors = model.look(spoil(images, way))
+        looks, pictures = np.empty(0), spoil(images, way)
+        if projection is None:
+            judged = model.predict(pictures)
+        else:
+            judged, vectors = model.look(pictures)
+            looks = projection(vectors.astype(np.float64)).mean(axis=0)
         probability = judged.astype(np.float64)
         said.append(words.said(probability).mean(axis=0))
         rights.append(words.right(probability, truth[positions]))
-        looks = projection(vectors.astype(np.float64)).mean(axis=0) if projection else np.empty(0)
         places.append(place_of(looks, way.moved_share))
     rates = np.array([one.mean() for one in rights])
     line = taught_line(np.array(said), rates, np.array(places), kind=words.kind)

@@ -260,9 +260,14 @@ def _place(reference: Seen, window: Seen, ruler: Ruler) -> Floats:
 
 
 def _beyond_chance(usual: Floats, away: Floats) -> Floats:
-    """Shorten a distance by what days of the reference have by chance (James and Stein, 1961)."""
-    chance = float(np.nanmean((usual**2).sum(axis=1))) if len(usual) else 0.0
-    return np.asarray(away * max(0.0, 1 - chance / max(float((away**2).sum()), 1e-12)))
+    """Shorten a distance by what days of the reference have by chance (James and Stein, 1961).
+
+    NaN where no two days of it can be compared.
+    """
+    squares = (usual**2).sum(axis=1)
+    told = squares[~np.isnan(squares)]
+    chance = float(told.mean()) if len(told) else nan
+    return np.asarray(away * np.maximum(0.0, 1 - chance / max(float((away**2).sum()), 1e-12)))
 
 
 def _lost(finding: Finding, error: float, ruler: Ruler, terms: Terms, limit: float) -> Finding:
