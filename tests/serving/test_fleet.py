@@ -264,6 +264,24 @@ def test_a_batcher_judges_together_what_comes_together(whole_export, model):
         batcher.submit(images[:1], soon)
 
 
+def test_a_batcher_in_a_hurry_goes_before_decoders_and_waits_for_no_company(whole_export):
+    import time
+
+    turns = Turns(1, patience_s=60)
+    batcher = Batcher(
+        load_export(whole_export), batch_size=8, wait_s=60, most_waiting=4, turns=turns
+    )
+    images = np.stack(pictures(3, size=SIZE))
+    with turns.taken():
+        decoder = turns.ask()
+        first = batcher.submit(images[:1], time.monotonic() + 30, first=True)
+        second = batcher.submit(images[1:], time.monotonic() + 30, first=True)
+    assert {len(one.result(30).probability) for one in (first, second)} == {1, 2}
+    assert first.result().batch == 3
+    with turns.taken(decoder):
+        batcher.close()
+
+
 def test_a_busy_batcher_refuses_what_is_optional(whole_export):
     import time
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
 
-#: Seconds without a refusal after which callers hold back again; less than they are told to wait.
+#: Seconds without a refusal, or with no more requests than can be answered in them, after which
+#: callers hold back again; less than they are told to wait.
 CALM_S = 0.5
 
 # While callers do not hold back, an answer may take so many times as long as one that nobody is
 # before, so that the next request is there when the judge is free; or wait for so many seconds,
-# since small pictures are judged for less when a few come together.
-_STRETCH, _SOON_S = 1.5, 0.012
+# less half of what it takes itself, since small pictures cost less when a few come together.
+_STRETCH, _SOON_S = 1.25, 0.014
+# So many times as much is answered when more may wait and come together.
+_TOGETHER = 1.2
 # Of what was known, each answer leaves so much; it counts as so many times as long at most, since
 # a single slow one (the first of a new kind, a disk) says little of those that follow.
 _KEPT, _SLOWEST = 0.95, 4.0
@@ -23,7 +27,7 @@ class Admission:
 
     A burst may wait: cameras send at the full minute. Once something was refused, callers send
     more than can be judged, and whatever waits would only make every answer late; so next to
-    nothing may wait until nothing was refused for half a second.
+    nothing may wait until, for half a second, nothing was refused or no more came than is judged.
 
     Args:
         most: Pictures that may be under way.
@@ -47,7 +51,8 @@ class Admission:
         self._busy_s, self._judged, self._answered = each_s, 1.0, 1.0
         self._alone_s = each_s
         self._alone_since: float | None = None
-        self._refused_at = -CALM_S
+        self._refused_at = -math.inf
+        self._came, self._counted_since = 0, clock()
         self._since = self._done_at = 0.0
         self._requests = 0
         self.under_way = 0
@@ -100,7 +105,21 @@ class Admission:
             inside: Requests that were let in so far, judged or still read.
         """
         with self._lock:
+            self._count()
             return self._is_full(1, inside)
+
+    def _count(self) -> None:
+        """Count a request that comes, and forget refusals once what comes can be answered.
+
+        A server that was disturbed for a moment would otherwise refuse some for long, since it
+        answers less while few may wait than it does otherwise.
+        """
+        now = self._clock()
+        if (counted_s := now - self._counted_since) >= CALM_S:
+            if self._came * self._busy_s / self._answered <= _TOGETHER * counted_s:
+                self._refused_at = -math.inf
+            self._came, self._counted_since = 0, now
+        self._came += 1
 
     def _is_full(self, pictures: int, inside: int = 0) -> bool:
         """Tell whether so many pictures are too many now, and remember it."""
@@ -110,7 +129,7 @@ class Admission:
         allowed_s = self._burst_s
         if pressed:
             usual_s = self._busy_s / self._answered
-            allowed_s = max(_SOON_S, _STRETCH * self._alone_s - usual_s)
+            allowed_s = max(_SOON_S - usual_s / 2, _STRETCH * self._alone_s - usual_s)
         full = (
             self._done_at - now > allowed_s
             or self.under_way + pictures > self._most
@@ -118,5 +137,7 @@ class Admission:
             or (pressed and self._requests >= self._few)
         )
         if full:
+            if not pressed:
+                self._came, self._counted_since = 0, now
             self._refused_at = now
         return full

@@ -65,6 +65,7 @@ class Batcher:
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._closed = False
+        self._asked: threading.Lock | None = None
         self._queued = 0
         self.waiting = 0
         self.per_picture_s = 0.0
@@ -72,13 +73,19 @@ class Batcher:
         self._thread.start()
 
     def submit(
-        self, images: NDArray[np.uint8], deadline: float, *, optional: bool = False
+        self,
+        images: NDArray[np.uint8],
+        deadline: float,
+        *,
+        first: bool = False,
+        optional: bool = False,
     ) -> Future[Judged]:
         """Let pictures of the model's size be judged.
 
         Args:
             images: (n, size, size, channels).
             deadline: Of `time.monotonic`, after which nobody wants the answer.
+            first: Judge before others are decoded, and wait for no company.
             optional: Refuse when `most_waiting` wait already; others were admitted before.
 
         Raises:
@@ -95,6 +102,8 @@ class Batcher:
             self._jobs.append(job)
             self._queued += len(images)
             self.waiting += len(images)
+            if first and not before and self._turns.all_taken:
+                self._asked = self._turns.ask(first=True)
             # Who gathers a batch is woken for its first picture, and when it is whole.
             if not before or self._queued >= self._batch_size:
                 self._changed.notify()
@@ -113,7 +122,8 @@ class Batcher:
 
     def _work(self) -> None:
         while self._gather():
-            with together(), self._turns.taken():
+            asked, self._asked = self._asked, None
+            with together(), self._turns.taken(asked):
                 with self._changed:
                     batch = self._take()
                 started = time.monotonic()
@@ -134,7 +144,7 @@ class Batcher:
             if not self._jobs:
                 return False
             until = self._jobs[0].since + self._wait_s
-            while not self._closed and self._queued < self._batch_size:
+            while not (self._closed or self._asked) and self._queued < self._batch_size:
                 left = until - time.monotonic()
                 if left <= 0:
                     break

@@ -104,7 +104,7 @@ class Service:
         certificate = self.fleet.champion.model.certificate
         self.admission = Admission(
             most=running.most_waiting + running.batch_size,
-            requests=3 + max(running.threads, serving.decoders),
+            requests=2 + max(running.threads, serving.decoders),
             burst_s=serving.burst_s,
             each_s=certificate.exports[running.precision].latency_ms / 1000,
         )
@@ -199,7 +199,9 @@ class Service:
                 if images.shape[1:3] != (preprocessing.size_px, preprocessing.size_px):
                     resized = await asyncio.to_thread(loaded.model.resize, images)
                 with contextlib.suppress(DrainingError):
-                    judged = await result(loaded.batcher.submit(resized, deadline))
+                    judged = await result(
+                        loaded.batcher.submit(resized, deadline, first=self.admission.is_pressed)
+                    )
                     self._count(loaded, judged, "answer")
                     return loaded, judged
         raise DrainingError("Versions change faster than pictures are judged.")
@@ -263,7 +265,8 @@ class Service:
             how = self._hows[key] = How(camera, loaded.wanted, self.serving.bounds, keeps)
 
         def judge(prepared: Prepared) -> Future[Judged]:
-            return loaded.batcher.submit(prepared.images, deadline, optional=optional)
+            first = self.admission.is_pressed and not optional
+            return loaded.batcher.submit(prepared.images, deadline, first=first, optional=optional)
 
         return await result(self._decoders.submit(DecodeJob(frame.files, how), deadline, judge))
 

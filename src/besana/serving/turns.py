@@ -31,23 +31,39 @@ class Turns:
         """Whether no core is free."""
         return len(self._holding) >= self._cores
 
-    @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        """Wait for a turn, not for long, and give it back at the end."""
+    def ask(self, *, first: bool = False) -> threading.Lock:
+        """Take a place among those who wait, without waiting yet.
+
+        Args:
+            first: Go before all others.
+        """
         mine = threading.Lock()
-        self._take(mine)
+        with self._lock:
+            if not self.all_taken:
+                self._holding.append(mine)
+                return mine
+            mine.acquire()
+            if first:
+                self._waiting.appendleft(mine)
+            else:
+                self._waiting.append(mine)
+        return mine
+
+    @contextlib.contextmanager
+    def taken(self, asked: threading.Lock | None = None) -> Iterator[None]:
+        """Wait for a turn, not for long, and give it back at the end.
+
+        Args:
+            asked: The place, from `ask`; none takes one now.
+        """
+        mine = asked or self.ask()
+        self._await(mine)
         try:
             yield
         finally:
             self._give_back(mine)
 
-    def _take(self, mine: threading.Lock) -> None:
-        with self._lock:
-            if not self.all_taken:
-                self._holding.append(mine)
-                return
-            mine.acquire()
-            self._waiting.append(mine)
+    def _await(self, mine: threading.Lock) -> None:
         if mine.acquire(timeout=self._patience_s):
             return
         with self._lock:
