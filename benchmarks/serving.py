@@ -10,14 +10,15 @@ decodes, cuts and scales them by the same functions, one after another in its ow
 The server has core 0, and so have the bare loop and the peer in their turns; the load generator is
 a process of its own on core 1 (`--server-cores`, `--client-cores`). So what is measured is a server
 of one core, whose callers are elsewhere. Part `load` compares by the clock, requests/s beside the
-bare loop's; part `processor` compares processor time a request. `--peer-python` names a Python with
-bentoml, onnxruntime and pillow; the peer then runs in the same run.
+bare loop's, in turns; part `processor` compares processor time a request. `--peer-python` names a
+Python with bentoml, onnxruntime and pillow; the peer then runs in the same run.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ from serving_parts.load import (
 )
 
 PARTS = ("processor", "load", "drains")
+ROUNDS = 3
 CAMERA = "pen-a"
 REGIONS = {"bed-1": [0, 0, 420, 720], "bed-2": [420, 0, 860, 720], "bed-3": [860, 0, 1280, 720]}
 
@@ -238,15 +240,15 @@ def bare_files(bench: Bench, file: bytes, camera: str, seconds: float) -> tuple[
         )
 
 
-def bare_loops(bench: Bench, seconds: float) -> dict[str, tuple[float, float]]:
-    """Do without a server what each request asks for: requests/s, milliseconds of processor."""
+def bare_of(bench: Bench, what: str, seconds: float) -> tuple[float, float]:
+    """Do without a server what a request asks for: requests/s, milliseconds of processor."""
+    if what == "JPEG files":
+        return bare_files(bench, jpeg_file(bench.size), "", seconds)
+    if what == "frames":
+        return bare_files(bench, frame_file(), CAMERA, seconds)
     per_s, one = bare(bench, seconds)
-    return {
-        f"tensors of {bench.batch}": (per_s / bench.batch, bench.batch * one),
-        "tensors of 1": (per_s, one),
-        "JPEG files": bare_files(bench, jpeg_file(bench.size), "", seconds),
-        "frames": bare_files(bench, frame_file(), CAMERA, seconds),
-    }
+    pictures = 1 if what == "tensors of 1" else bench.batch
+    return per_s / pictures, pictures * one
 
 
 def spent_s(process: subprocess.Popen[str]) -> float:
@@ -259,26 +261,44 @@ def spent_s(process: subprocess.Popen[str]) -> float:
 
 def processor_times(bench: Bench) -> None:
     """Print processor time a request, whatever else the machine does, beside the bare loop's."""
-    before = bare_loops(bench, bench.seconds / 2)
-    ours: dict[str, float] = {}
     with bench.server() as (process, port):
         for what, request in bench.wanted().items():
+            before = bare_of(bench, what, bench.seconds / 2)[1]
             bench.closed(port, request, callers_of(what), 1.0)
             spent = spent_s(process)
             load = bench.closed(port, request, callers_of(what), bench.seconds)
-            ours[what] = 1000 * (spent_s(process) - spent) / len(load.of(200))
-    after = bare_loops(bench, bench.seconds / 2)
-    for what, server in ours.items():
-        least = (before[what][1] + after[what][1]) / 2
-        print(
-            f"processor time, {what}: bare loop {before[what][1]:.2f} and {after[what][1]:.2f} ms, "
-            f"server {server:.2f} ms, share {least / server:.2f}",
-            flush=True,
-        )
+            server = 1000 * (spent_s(process) - spent) / len(load.of(200))
+            after = bare_of(bench, what, bench.seconds / 2)[1]
+            print(
+                f"processor time, {what}: bare loop {before:.2f} and {after:.2f} ms, "
+                f"server {server:.2f} ms, share {(before + after) / 2 / server:.2f}",
+                flush=True,
+            )
 
 
-def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -> float:
-    """Measure what a server gives, at 70 % of that, and at five times that; requests/s."""
+def share_by_the_clock(
+    bench: Bench, port: int, request: bytes, what: str, callers: int, name: str
+) -> None:
+    """Print a server's rate beside the bare loop's, in turns, since machines change their pace."""
+    loops, rates = [bare_of(bench, what, bench.seconds / 4)[0]], list[float]()
+    for _ in range(ROUNDS):
+        bench.closed(port, request, callers, 1.0)
+        rates.append(bench.closed(port, request, callers, bench.seconds / 2).per_s)
+        loops.append(bare_of(bench, what, bench.seconds / 4)[0])
+    shares = sorted(
+        rate / statistics.mean(around)
+        for rate, around in zip(rates, itertools.pairwise(loops), strict=True)
+    )
+    print(
+        f"by the clock, {name}: {statistics.median(rates):.1f} requests/s, "
+        f"{statistics.median(shares):.2f} of the bare loop ({shares[0]:.2f} to {shares[-1]:.2f}; "
+        f"bare loop {min(loops):.1f} to {max(loops):.1f})",
+        flush=True,
+    )
+
+
+def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -> None:
+    """Measure what a server gives, at 70 % of that, and at five times that."""
     time.sleep(1.5)  # what came before is forgotten
     bench.closed(port, request, callers, 1.0)
     most = bench.closed(port, request, callers, bench.seconds)
@@ -295,33 +315,27 @@ def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -
             f"after the first second {later / usual:.2f}",
             flush=True,
         )
-    return most.per_s
 
 
 def loads(bench: Bench) -> None:
-    """Measure rates and waiting times, and say which share of the bare loops' rates they are."""
-    loops = [bare_loops(bench, bench.seconds / 2)]
-    ours: dict[str, float] = {}
+    """Measure rates, as shares of the bare loops', and waiting times."""
     with bench.server() as (_, port):
-        for what, request in bench.wanted().items():
-            ours[what] = measured(bench, port, request, what, callers_of(what))
-    loops.append(bare_loops(bench, bench.seconds / 2))
+        compare(bench, port, bench.wanted(), "besana")
     if bench.peer_python:
+        asked = {
+            f"tensors of {bench.batch}": raw_request(bench),
+            "JPEG files": form_request(bench.size),
+        }
         with bench.peer() as port:
-            for what, request in (
-                (f"tensors of {bench.batch}", raw_request(bench)),
-                ("JPEG files", form_request(bench.size)),
-            ):
-                if what in bench.wanted():
-                    name = f"BentoML, {what}"
-                    ours[name] = measured(bench, port, request, name, callers_of(what))
-        loops.append(bare_loops(bench, bench.seconds / 2))
-    for what, rate in ours.items():
-        rates = [one[what.removeprefix("BentoML, ")][0] for one in loops]
-        print(
-            f"by the clock, {what}: {rate:.1f} requests/s, {rate / statistics.mean(rates):.2f} of "
-            f"the bare loop ({min(rates):.1f} to {max(rates):.1f})"
-        )
+            compare(bench, port, {w: r for w, r in asked.items() if w in bench.wanted()}, "BentoML")
+
+
+def compare(bench: Bench, port: int, requests: Mapping[str, bytes], server: str) -> None:
+    """Measure one server with each kind of request."""
+    for what, request in requests.items():
+        name = f"{server}, {what}"
+        share_by_the_clock(bench, port, request, what, callers_of(what), name)
+        measured(bench, port, request, name, callers_of(what))
 
 
 def callers_of(what: str) -> int:
