@@ -17,7 +17,7 @@ from served_farm import Site, frame_id, served
 from visitors import PHONE, opened, signed_in, violations
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +68,23 @@ def test_filters_stand_in_the_address_and_keys_turn_pages(browser: Browser, site
         page.keyboard.press("ArrowRight")
         page.wait_for_url(lambda url: url != here)
         assert complaints == []
+
+
+def test_words_can_be_read_while_others_are_fetched(browser: Browser, site: Site) -> None:
+    with signed_in(browser, site, role="viewer", name="Ana") as context:
+        page, _ = opened(context, site, "/data")
+        tiles(page, 60)
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        page.route("**/api/pictures?*", hold)
+        page.locator("#by-class").select_option("standing")
+        page.wait_for_selector("#tiles[aria-busy]")
+        assert violations(page) == []
+        held[0].continue_()
+        tiles(page, 23)
 
 
 def test_duplicates_stand_side_by_side_and_versions_are_told(browser: Browser, site: Site) -> None:
