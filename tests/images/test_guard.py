@@ -10,7 +10,7 @@ from besana.errors import ConfigError, CorruptDataError, NotFoundError
 from besana.images.guard import Bounds, attempt
 
 
-@pytest.mark.parametrize("endless", ["spins", "hangs"])
+@pytest.mark.parametrize("endless", ["spins", pytest.param("hangs", marks=pytest.mark.slow)])
 def test_endless_picture_ends_only_itself(endless: str) -> None:
     work = partial(look, bounds=Bounds(decode_cpu_s=1, decode_wall_s=2))
     engine = open_engine("local", 1)

@@ -564,7 +564,9 @@ def test_too_many_refusals_fail_the_run_but_keep_the_rows(farm: Workspace, pictu
     assert len(frames(farm)) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+)
 def test_killed_and_run_again_loses_nothing_and_repeats_nothing(
     farm: Workspace, pictures: Path, seed: int
 ) -> None:

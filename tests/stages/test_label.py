@@ -418,7 +418,7 @@ def test_identical_files_with_different_labels_are_reported(
     assert report.facts["identical_files_with_different_labels"] == 1
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_and_run_again_has_every_label_once(
     farm: Workspace, tmp_path: Path, seed: int
 ) -> None:

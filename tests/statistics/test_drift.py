@@ -55,6 +55,7 @@ def test_days_are_units_once_there_are_enough():
     assert len(np.unique(by_day_or_block(at[:48], 1, fewest=5))) == 48
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_at_the_level_however_few_the_days():
     rng = np.random.default_rng(1)
     for days in (5, 12):
