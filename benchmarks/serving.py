@@ -276,10 +276,9 @@ def processor_times(bench: Bench) -> None:
             )
 
 
-def share_by_the_clock(
-    bench: Bench, port: int, request: bytes, what: str, callers: int, name: str
-) -> None:
+def share_by_the_clock(bench: Bench, port: int, request: bytes, what: str, name: str) -> None:
     """Print a server's rate beside the bare loop's, in turns, since machines change their pace."""
+    callers = callers_of(what)
     loops, rates = [bare_of(bench, what, bench.seconds / 4)[0]], list[float]()
     for _ in range(ROUNDS):
         bench.closed(port, request, callers, 1.0)
@@ -334,7 +333,7 @@ def compare(bench: Bench, port: int, requests: Mapping[str, bytes], server: str)
     """Measure one server with each kind of request."""
     for what, request in requests.items():
         name = f"{server}, {what}"
-        share_by_the_clock(bench, port, request, what, callers_of(what), name)
+        share_by_the_clock(bench, port, request, what, name)
         measured(bench, port, request, name, callers_of(what))
 
 
