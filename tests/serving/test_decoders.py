@@ -1,8 +1,8 @@
-"""Decoders: small pictures share a message, and nobody pays for another one's death."""
+"""Decoders: small pictures go together, and nobody pays for another one's death."""
 
 import asyncio
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,8 +13,8 @@ from besana.errors import CorruptDataError
 from besana.images.camera import Camera
 from besana.images.encode import encode_jpeg, encode_png
 from besana.images.guard import Bounds
-from besana.serving.batching import Judged
 from besana.serving.decoders import DecodeJob, Decoders, How
+from besana.serving.errors import TooLateError
 from besana.serving.handing import result, together, under_way
 from besana.serving.pictures import Wanted
 from besana.serving.turns import Turns
@@ -38,23 +38,21 @@ def picture(shade):
     return encode_jpeg(np.full((24, 24, 3), shade, np.uint8), 95)
 
 
-def mean_of(prepared):
-    judged = Future()
-    judged.set_result(Judged(prepared.images.mean(axis=(1, 2, 3)), prepared.images, 0.0, 1))
-    return judged
+def means_of(frames):
+    return [float(images.mean()) for images in frames]
 
 
 def test_pictures_that_wait_together_are_decoded_each_by_itself(decoders):
     until = time.monotonic() + 60
-    answers = [decoders.submit(job(picture(shade)), until, mean_of) for shade in range(0, 250, 10)]
-    found = [float(one.result(60)[1].probability[0]) for one in answers]
+    answers = [decoders.submit(job(picture(shade)), until, means_of) for shade in range(0, 250, 10)]
+    found = [one.result(60)[1] for one in answers]
     assert found == pytest.approx(list(range(0, 250, 10)), abs=2)
 
 
 def test_picture_that_ends_its_decoder_costs_no_other_one(decoders):
     until = time.monotonic() + 60
     files = [picture(100), picture(110), FATAL, picture(120), b"no picture", picture(130)]
-    answers = [decoders.submit(job(data), until, mean_of) for data in files]
+    answers = [decoders.submit(job(data), until, means_of) for data in files]
     reasons = [getattr(one.exception(60), "reason", None) for one in answers]
     assert reasons == [None, None, "decoder_died", None, "not_an_image", None]
     assert isinstance(answers[2].exception(), CorruptDataError)
@@ -65,13 +63,34 @@ def test_picture_that_wants_too_much_memory_costs_no_other_one(decoders):
     assert len(bomb) < 1 << 16
     until = time.monotonic() + 60
     files = [picture(100), picture(110), bomb, picture(120), picture(130)]
-    answers = [decoders.submit(job(data), until, mean_of) for data in files]
+    answers = [decoders.submit(job(data), until, means_of) for data in files]
     reasons = [getattr(one.exception(60), "reason", None) for one in answers]
     assert reasons == [None, None, "decoder_died", None, None]
 
 
+def test_pictures_that_were_decoded_together_are_judged_together_by_the_same_model(decoders):
+    judged = []
+
+    class Model:
+        def judge(self, frames):
+            judged.append((self, len(frames)))
+            return means_of(frames)
+
+    models, until = (Model(), Model()), time.monotonic() + 60
+    turns = decoders._turns
+    with turns.taken():  # all of them wait
+        answers = [
+            decoders.submit(job(picture(shade)), until, models[shade > 90].judge)
+            for shade in (40, 60, 80, 100, 120)
+        ]
+        late = decoders.submit(job(picture(140)), time.monotonic(), models[1].judge)
+    assert [one.result(60)[1] for one in answers] == pytest.approx([40, 60, 80, 100, 120], abs=2)
+    assert isinstance(late.exception(60), TooLateError)
+    assert judged == [(models[0], 3), (models[1], 2)]
+
+
 def test_what_cannot_be_judged_is_heard_of(decoders):
-    def refuse(_prepared):
+    def refuse(_frames):
         raise CorruptDataError("No.", "Never.", "refused_here")
 
     answer = decoders.submit(job(picture(50)), time.monotonic() + 60, refuse)

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from besana.models.model import load_model
 from besana.models.onnx_model import load_export
 from besana.registry import EXPORT_TAG, open_registry
 from besana.serving.batching import Batcher
-from besana.serving.errors import DrainingError, OverloadedError, TooLateError
+from besana.serving.errors import DrainingError, TooLateError
 from besana.serving.registered import registry_lineups
 from besana.serving.shares import Shares, chosen
 from besana.serving.turns import Turns
@@ -242,19 +243,17 @@ def test_no_champion_or_no_export_says_what_to_do(fresh):
 
 
 def test_a_batcher_judges_together_what_comes_together(whole_export, model):
-    loaded = load_export(whole_export)
-    batcher = Batcher(loaded, batch_size=8, wait_s=0.2, most_waiting=4, turns=Turns(1))
-    images = np.stack(pictures(6, size=SIZE))
-    import time
-
-    soon = time.monotonic() + 30
-    answers = [batcher.submit(images[n : n + 2], soon) for n in (0, 2, 4)]
+    turns = Turns(1, patience_s=60)
+    batcher = Batcher(load_export(whole_export), batch_size=8, turns=turns)
+    images, soon = np.stack(pictures(6, size=SIZE)), time.monotonic() + 30
+    with turns.taken():
+        answers = [batcher.submit(images[n : n + 2], soon) for n in (0, 2, 4)]
+        late = batcher.submit(images[:1], time.monotonic())
     judged = [answer.result(30) for answer in answers]
 
     assert {one.batch for one in judged} == {6}
     together = np.concatenate([one.probability for one in judged])
     assert together == pytest.approx(model.predict(images), abs=1e-5)
-    late = batcher.submit(images[:1], time.monotonic() - 1)
     with pytest.raises(TooLateError):
         late.result(30)
     large = batcher.submit(np.repeat(images, 4, axis=0), soon)
@@ -264,34 +263,27 @@ def test_a_batcher_judges_together_what_comes_together(whole_export, model):
         batcher.submit(images[:1], soon)
 
 
-def test_a_batcher_in_a_hurry_goes_before_decoders_and_waits_for_no_company(whole_export):
-    import time
-
-    turns = Turns(1, patience_s=60)
-    batcher = Batcher(
-        load_export(whole_export), batch_size=8, wait_s=60, most_waiting=4, turns=turns
-    )
-    images = np.stack(pictures(3, size=SIZE))
-    with turns.taken():
-        decoder = turns.ask()
-        first = batcher.submit(images[:1], time.monotonic() + 30, first=True)
-        second = batcher.submit(images[1:], time.monotonic() + 30, first=True)
-    assert {len(one.result(30).probability) for one in (first, second)} == {1, 2}
-    assert first.result().batch == 3
-    with turns.taken(decoder):
-        batcher.close()
+def test_judges_with_nothing_to_do_share_the_pictures_of_a_request(whole_export, model):
+    batcher = Batcher(load_export(whole_export), batch_size=8, turns=Turns(3), judges=3)
+    images = np.stack(pictures(7, size=SIZE))
+    wait_for(lambda: batcher._idle == 3)
+    judged = batcher.submit(images, time.monotonic() + 30).result(30)
+    assert judged.batch < 7
+    assert judged.probability == pytest.approx(model.predict(images), abs=1e-5)
+    wrong = batcher.submit(np.zeros((3, 5, 5, 3), np.uint8), time.monotonic() + 30)
+    assert "images" in str(wrong.exception(30))
+    batcher.close()
 
 
-def test_a_busy_batcher_refuses_what_is_optional(whole_export):
-    import time
-
-    loaded = load_export(whole_export)
-    batcher = Batcher(loaded, batch_size=100, wait_s=0.5, most_waiting=2, turns=Turns(1))
-    images = np.stack(pictures(3, size=SIZE))
-    first = batcher.submit(images, time.monotonic() + 30)
-    with pytest.raises(OverloadedError):
-        batcher.submit(images[:1], time.monotonic() + 30, optional=True)
-    assert len(first.result(30).probability) == 3
+def test_several_judges_answer_everybody(whole_export, model):
+    batcher = Batcher(load_export(whole_export), batch_size=4, turns=Turns(2), judges=2)
+    images, soon = np.stack(pictures(6, size=SIZE)), time.monotonic() + 60
+    wanted = model.predict(images)
+    numbers = np.random.default_rng(0).integers(0, 7, (300, 2))
+    parts = [slice(*sorted(pair)) for pair in numbers if pair[0] != pair[1]]
+    answers = [batcher.submit(images[part], soon) for part in parts]
+    for part, answer in zip(parts, answers, strict=True):
+        assert answer.result(60).probability == pytest.approx(wanted[part], abs=1e-5)
     batcher.close()
 
 

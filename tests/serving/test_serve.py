@@ -252,7 +252,7 @@ def test_the_page_and_nothing_else_of_the_disk(server):
 
 
 def test_too_many_pictures_at_once_are_refused_at_once(whole_export, picture):
-    serving = Serving(running=Running(batch_size=1, most_waiting=1, wait_s=0.0), most_pictures=4)
+    serving = Serving(running=Running(batch_size=1, most_waiting=1), most_pictures=4)
     with serving_folder(whole_export, serving=serving) as server:
         statuses, retries = [], []
 

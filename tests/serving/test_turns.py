@@ -32,28 +32,6 @@ def test_turns_are_given_one_at_a_time_in_the_order_of_coming():
     assert not turns.all_taken
 
 
-def test_who_asks_to_go_first_goes_before_those_who_wait():
-    turns, order = Turns(1, patience_s=60), []
-
-    def work(name, asked):
-        with turns.taken(asked):
-            order.append(name)
-
-    with turns.taken():
-        places = {"decoder": turns.ask(), "second": turns.ask(), "judge": turns.ask(first=True)}
-        threads = [threading.Thread(target=work, args=pair) for pair in places.items()]
-        for thread in threads:
-            thread.start()
-    for thread in threads:
-        thread.join()
-    assert order == ["judge", "decoder", "second"]
-    free = turns.ask()
-    assert turns.all_taken
-    with turns.taken(free):
-        assert turns.all_taken
-    assert not turns.all_taken
-
-
 def test_whoever_waited_long_takes_the_turn_over():
     turns = Turns(1)
     with turns.taken():

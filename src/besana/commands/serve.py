@@ -62,14 +62,16 @@ class Config(Settings):
     precision: Literal["fp32", "fp16", "int8"] = Field(
         default="fp32", description="Which of the exported files."
     )
-    threads: int = Field(default=0, ge=0, le=256, description="Threads a batch; 0: one a core.")
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Batches at the same time, a thread each; 0: one a core.",
+    )
     decoders: int = Field(
         default=0, ge=0, le=256, description="Processes that decode; 0: one a core."
     )
     batch_size: int = Field(default=16, ge=1, le=1024, description="Most pictures at a time.")
-    wait_ms: float = Field(
-        default=2.0, ge=0, le=1000, description="How long a picture waits for others."
-    )
     queue: int = Field(
         default=0, ge=0, description="Pictures that may wait; 0: one batch. Others get 429."
     )
@@ -209,7 +211,6 @@ def _serving(config: Config) -> Serving:
         precision=config.precision,
         threads=config.threads or cores,
         batch_size=config.batch_size,
-        wait_s=config.wait_ms / 1000,
         most_waiting=config.queue or config.batch_size,
         cores=cores,
     )

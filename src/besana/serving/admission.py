@@ -67,6 +67,11 @@ class Admission:
         """Whether something was refused of late."""
         return self._clock() - self._refused_at < CALM_S
 
+    @property
+    def retry_s(self) -> int:
+        """Whole seconds in which what is under way will be done, 1 to 30."""
+        return int(min(30, max(1, round(self.under_way * self.each_s))))
+
     def take(self, pictures: int) -> bool:
         """Let a request in, or tell that it has to be refused."""
         with self._lock:

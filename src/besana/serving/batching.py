@@ -1,4 +1,4 @@
-"""Judge pictures of several requests together, and never more than may wait."""
+"""Judge pictures of several requests together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from besana.models.onnx_model import OnnxModel
-from besana.serving.errors import DrainingError, OverloadedError, TooLateError
+from besana.serving.errors import DrainingError, TooLateError
 from besana.serving.handing import together, under_way
 from besana.serving.turns import Turns
 
@@ -25,13 +26,11 @@ class Judged:
     Attributes:
         probability: (n, classes).
         embedding: (n, features).
-        waited_s: Seconds in the queue.
         batch: Pictures that were judged together.
     """
 
     probability: NDArray[np.float32]
     embedding: NDArray[np.float32]
-    waited_s: float
     batch: int
 
 
@@ -40,144 +39,141 @@ class _Job:
     images: NDArray[np.uint8]
     deadline: float
     answer: Future[Judged] = field(default_factory=under_way)
-    since: float = field(default_factory=time.monotonic)
 
 
 class Batcher:
-    """One thread that judges what waits, in batches.
+    """Threads that judge what waits, in batches, each batch on one core.
 
-    While a batch runs, the next one gathers; when nothing runs, a picture waits `wait_s` at most
-    for company.
+    While batches run, the next one gathers. Judges that have nothing to do share what waits, also
+    the pictures of one request.
 
     Args:
-        model: Runs the batches.
+        model: Runs the batches, several at the same time.
         batch_size: Most pictures at a time.
-        wait_s: How long the first picture of a batch may wait for others.
-        most_waiting: Pictures that may wait before optional ones are refused.
         turns: Says when a batch may run.
+        judges: Batches that run at the same time.
     """
 
     def __init__(
-        self, model: OnnxModel, *, batch_size: int, wait_s: float, most_waiting: int, turns: Turns
+        self,
+        model: OnnxModel,
+        *,
+        batch_size: int,
+        turns: Turns,
+        judges: int = 1,
     ) -> None:
         self._model, self._batch_size, self._turns = model, batch_size, turns
-        self._wait_s, self._most_waiting = wait_s, most_waiting
         self._jobs: deque[_Job] = deque()
-        self._changed = threading.Condition()
+        self._came = threading.Condition()
         self._closed = False
-        self._asked: threading.Lock | None = None
-        self._queued = 0
-        self.waiting = 0
-        self.per_picture_s = 0.0
-        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._thread.start()
+        self._queued = self._idle = self._gathering = 0
+        self._threads = [
+            threading.Thread(target=self._work, name="batcher", daemon=True) for _ in range(judges)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(
         self,
         images: NDArray[np.uint8],
         deadline: float,
-        *,
-        first: bool = False,
-        optional: bool = False,
     ) -> Future[Judged]:
         """Let pictures of the model's size be judged.
 
         Args:
             images: (n, size, size, channels).
             deadline: Of `time.monotonic`, after which nobody wants the answer.
-            first: Judge before others are decoded, and wait for no company.
-            optional: Refuse when `most_waiting` wait already; others were admitted before.
 
         Raises:
-            OverloadedError: If they are optional and too many wait.
             DrainingError: If the batcher is closed.
         """
-        job = _Job(images, deadline)
-        with self._changed:
+        with self._came:
             if self._closed:
                 raise DrainingError("This version is being replaced.")
-            if optional and self.waiting >= self._most_waiting:
-                raise OverloadedError(f"{self.waiting} pictures wait already.", self.retry_s())
-            before = self._queued
-            self._jobs.append(job)
+            parts = 1 if self._queued else min(self._idle, len(images))
+            jobs = [_Job(part, deadline) for part in _split(images, parts)]
+            self._jobs.extend(jobs)
             self._queued += len(images)
-            self.waiting += len(images)
-            if first and not before and self._turns.all_taken:
-                self._asked = self._turns.ask(first=True)
-            # Who gathers a batch is woken for its first picture, and when it is whole.
-            if not before or self._queued >= self._batch_size:
-                self._changed.notify()
-        return job.answer
+            if self._is_more:
+                self._came.notify()
+        return jobs[0].answer if len(jobs) == 1 else _joined([job.answer for job in jobs])
 
-    def retry_s(self) -> int:
-        """Estimate in how many whole seconds what waits now will be done, 1 to 30."""
-        return int(min(30, max(1, round(self.waiting * self.per_picture_s))))
+    def judge(self, frames: Sequence[NDArray[np.uint8]]) -> list[Judged]:
+        """Judge some blocks of pictures together, in this thread and at once.
+
+        Args:
+            frames: Each (n, size, size, channels).
+
+        Returns:
+            One answer a block.
+        """
+        images = frames[0] if len(frames) == 1 else np.concatenate(frames)
+        probability, embedding = self._run(images)
+        answers, at = [], 0
+        for frame in frames:
+            part = slice(at, at + len(frame))
+            at += len(frame)
+            answers.append(Judged(probability[part], embedding[part], len(images)))
+        return answers
 
     def close(self) -> None:
-        """Finish what waits, then end the thread; nothing new is taken."""
-        with self._changed:
+        """Finish what waits, then end the threads; nothing new is taken."""
+        with self._came:
             self._closed = True
-            self._changed.notify()
-        self._thread.join()
+            self._came.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         while self._gather():
-            asked, self._asked = self._asked, None
-            with together(), self._turns.taken(asked):
-                with self._changed:
+            with together(), self._turns.taken():
+                with self._came:
                     batch = self._take()
-                started = time.monotonic()
-                in_time = [job for job in batch if job.deadline > started]
+                now = time.monotonic()
                 for job in batch:
-                    if job.deadline <= started:
+                    if job.deadline <= now:
                         job.answer.set_exception(TooLateError("It waited longer than it may."))
-                if in_time:
-                    self._judge(in_time, started)
-            with self._changed:
-                self.waiting -= sum(len(job.images) for job in batch)
+                self._answer([job for job in batch if job.deadline > now])
+
+    @property
+    def _is_more(self) -> bool:
+        """Whether pictures wait that nobody gathers into a batch."""
+        return self._queued > self._gathering * self._batch_size
 
     def _gather(self) -> bool:
         """Wait for a batch of work; tell whether there is any, or the batcher is closed."""
-        with self._changed:
-            while not self._jobs and not self._closed:
-                self._changed.wait()
-            if not self._jobs:
+        with self._came:
+            self._idle += 1
+            while not (self._is_more or self._closed):
+                self._came.wait()
+            self._idle -= 1
+            if not self._is_more:
                 return False
-            until = self._jobs[0].since + self._wait_s
-            while not (self._closed or self._asked) and self._queued < self._batch_size:
-                left = until - time.monotonic()
-                if left <= 0:
-                    break
-                self._changed.wait(left)
+            self._gathering += 1
             return True
 
     def _take(self) -> list[_Job]:
-        batch = [self._jobs.popleft()]
-        count = len(batch[0].images)
-        while self._jobs and count + len(self._jobs[0].images) <= self._batch_size:
+        """Take a batch, and leave their share to judges that have nothing to do."""
+        self._gathering -= 1
+        most = min(self._batch_size, -(-self._queued // (1 + self._idle)))
+        batch, size = list[_Job](), 0
+        while self._jobs and (not batch or size + len(self._jobs[0].images) <= most):
             batch.append(self._jobs.popleft())
-            count += len(batch[-1].images)
-        self._queued -= count
+            size += len(batch[-1].images)
+        self._queued -= size
+        if self._is_more:
+            self._came.notify()
         return batch
 
-    def _judge(self, jobs: Sequence[_Job], started: float) -> None:
-        images = jobs[0].images if len(jobs) == 1 else np.concatenate([j.images for j in jobs])
+    def _answer(self, jobs: Sequence[_Job]) -> None:
         try:
-            probability, embedding = self._run(images)
+            answers = self.judge([job.images for job in jobs]) if jobs else []
         except Exception as error:  # noqa: BLE001  # whoever waits hears of it
             for job in jobs:
                 job.answer.set_exception(error)
             return
-        spent = (time.monotonic() - started) / len(images)
-        self.per_picture_s = (
-            spent if not self.per_picture_s else 0.9 * self.per_picture_s + 0.1 * spent
-        )
-        at = 0
-        for job in jobs:
-            part = slice(at, at + len(job.images))
-            at += len(job.images)
-            waited = started - job.since
-            job.answer.set_result(Judged(probability[part], embedding[part], waited, len(images)))
+        for job, answer in zip(jobs, answers, strict=True):
+            job.answer.set_result(answer)
 
     def _run(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         size = self._batch_size
@@ -189,3 +185,34 @@ class Batcher:
             np.concatenate([answers.probability for answers, _ in parts]),
             np.concatenate([embedding for _, embedding in parts]),
         )
+
+
+def _split(images: NDArray[np.uint8], parts: int) -> list[NDArray[np.uint8]]:
+    return [images] if parts < 2 else np.array_split(images, parts)
+
+
+def _joined(parts: Sequence[Future[Judged]]) -> Future[Judged]:
+    """Answer when all parts of one request are answered."""
+    whole: Future[Judged] = under_way()
+    answered = count(1)
+
+    def done(_: Future[Judged]) -> None:
+        if next(answered) < len(parts):
+            return
+        error = next((error for part in parts if (error := part.exception())), None)
+        if error is not None:
+            whole.set_exception(error)
+        else:
+            whole.set_result(_whole([part.result() for part in parts]))
+
+    for part in parts:
+        part.add_done_callback(done)
+    return whole
+
+
+def _whole(parts: Sequence[Judged]) -> Judged:
+    return Judged(
+        np.concatenate([part.probability for part in parts]),
+        np.concatenate([part.embedding for part in parts]),
+        max(part.batch for part in parts),
+    )

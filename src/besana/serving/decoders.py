@@ -1,4 +1,4 @@
-"""Decode pictures from outside in child processes that may die, and never more than may wait."""
+"""Decode pictures from outside in child processes that may die, and let them be judged."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from itertools import groupby
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from besana.engines.child import Child, packed, unpacked
-from besana.errors import BesanaError, CorruptDataError
+from besana.errors import CorruptDataError
 from besana.images.camera import Camera
 from besana.images.guard import Bounds, attempt, guarded
 from besana.images.header import refusal
 from besana.serving.errors import OverloadedError, TooLateError
-from besana.serving.handing import under_way
+from besana.serving.handing import together, under_way
 from besana.serving.pictures import Prepared, Wanted, prepare
 from besana.serving.turns import Turns
 
 T = TypeVar("T")
+Judge: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], Sequence[T]]
 
 # Pictures that one message takes to a child: few and small, so that none waits long for others.
 _TOGETHER, _TOGETHER_BYTES = 16, 1 << 16
@@ -141,7 +143,9 @@ def _read(answer: bytes) -> Prepared:
 
 
 class Decoders:
-    """A few child processes and the threads that feed them.
+    """A few child processes, and a thread each that feeds one and judges what it decoded.
+
+    A frame is decoded and judged in one turn, on one core, with nobody else in between.
 
     Args:
         children: How many pictures are decoded at the same time.
@@ -173,23 +177,24 @@ class Decoders:
         return self._jobs.qsize()
 
     def submit(
-        self, job: DecodeJob, deadline: float, judge: Callable[[Prepared], Future[T]]
+        self, job: DecodeJob, deadline: float, judge: Judge[T]
     ) -> Future[tuple[Prepared, T]]:
         """Let a frame be decoded and then judged, without coming back in between.
 
         Args:
             job: What to decode.
             deadline: Of `time.monotonic`, after which nobody wants the answer.
-            judge: Takes the frame on; called in a thread of the decoders.
+            judge: Takes the pictures of frames that were decoded together, a block each, and
+                gives one answer a block; called in a thread of the decoders.
 
         Raises:
             OverloadedError: If too many wait.
         """
         if self.waiting >= self._most_waiting:
             raise OverloadedError(f"{self.waiting} pictures wait already.")
-        answer: Future[tuple[Prepared, T]] = under_way()
-        self._jobs.put(_Waiting(job, deadline, partial(_go_on, answer, judge)))
-        return answer
+        one = _Waiting(job, deadline, judge)
+        self._jobs.put(one)
+        return one.answer
 
     def close(self) -> None:
         """Finish what waits and end the children."""
@@ -207,13 +212,10 @@ class Decoders:
             first = self._jobs.get()
             if first is None:
                 return
-            with self._turns.taken():
+            with together(), self._turns.taken():
                 group, is_open = self._group(first)
-                now = time.monotonic()
-                for one in group:
-                    if one.deadline < now:
-                        one.go_on(TooLateError("It waited longer than it may."))
-                _ask(child, [one for one in group if one.deadline >= now])
+                for judge, frames in groupby(_decoded_by(child, group), lambda one: one[0].judge):
+                    _judge(judge, list(frames))
 
     def _group(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         """Take small pictures that wait together, so that the child is woken once for them.
@@ -235,39 +237,46 @@ class Decoders:
         return group, True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Waiting:
-    """A job, until when it is wanted, and who takes it on."""
+    """A job, until when it is wanted, who judges it, and who waits for it."""
 
     job: DecodeJob
     deadline: float
-    go_on: Callable[[Prepared | Exception], None]
+    judge: Judge[Any]
+    answer: Future[Any] = field(default_factory=under_way)
 
     @property
     def size_bytes(self) -> int:
         return sum(map(len, self.job.files.values()))
 
 
-def _ask(child: Child, group: Sequence[_Waiting]) -> None:
+def _decoded_by(
+    child: Child, group: Sequence[_Waiting]
+) -> Iterator[tuple[_Waiting, Prepared | Exception]]:
+    now = time.monotonic()
+    in_time = [one for one in group if one.deadline >= now]
+    for one in group:
+        if one.deadline < now:
+            yield one, TooLateError("It waited longer than it may.")
+    yield from zip(in_time, _ask(child, [one.job for one in in_time]), strict=True)
+
+
+def _ask(child: Child, jobs: Sequence[DecodeJob]) -> list[Prepared | Exception]:
     """Let a child decode some pictures; when it dies of one, each is tried by itself."""
-    if not group:
-        return
-    wall_s = sum(one.job.how.bounds.decode_wall_s for one in group) + 5.0
+    if not jobs:
+        return []
+    wall_s = sum(job.how.bounds.decode_wall_s for job in jobs) + 5.0
     try:
-        answer = child.ask([one.job.packed() for one in group], wall_s)
+        answer = child.ask([job.packed() for job in jobs], wall_s)
         answers = [] if answer is None else unpacked(answer)
     except Exception as error:  # noqa: BLE001  # whoever waits hears of it
-        for one in group:
-            one.go_on(error)
-        return
-    if len(answers) == len(group):
-        for one, made in zip(group, answers, strict=True):
-            one.go_on(_made(made))
-    elif len(group) == 1:
-        group[0].go_on(refusal("decoder_died", "a picture whose decoding ended its process"))
-    else:
-        for one in group:
-            _ask(child, [one])
+        return [error] * len(jobs)
+    if len(answers) == len(jobs):
+        return [_made(made) for made in answers]
+    if len(jobs) == 1:
+        return [refusal("decoder_died", "a picture whose decoding ended its process")]
+    return [made for job in jobs for made in _ask(child, [job])]
 
 
 def _made(answer: bytes) -> Prepared | Exception:
@@ -277,24 +286,17 @@ def _made(answer: bytes) -> Prepared | Exception:
         return error
 
 
-def _go_on(
-    answer: Future[tuple[Prepared, T]],
-    judge: Callable[[Prepared], Future[T]],
-    made: Prepared | Exception,
-) -> None:
-    """Let what was decoded be judged; whatever goes wrong ends up in the answer."""
-    if isinstance(made, Exception):
-        answer.set_exception(made)
-        return
-
-    def done(judged: Future[T]) -> None:
-        error = judged.exception()
-        if error is None:
-            answer.set_result((made, judged.result()))
-        else:
-            answer.set_exception(error)
-
+def _judge(judge: Judge[Any], frames: Sequence[tuple[_Waiting, Prepared | Exception]]) -> None:
+    """Let frames be judged together; whatever goes wrong ends up in their answers."""
+    good = [(one, made) for one, made in frames if isinstance(made, Prepared)]
+    for one, made in frames:
+        if isinstance(made, Exception):
+            one.answer.set_exception(made)
     try:
-        judge(made).add_done_callback(done)
-    except BesanaError as error:
-        answer.set_exception(error)
+        answers = judge([made.images for _, made in good]) if good else []
+    except Exception as error:  # noqa: BLE001  # whoever waits hears of it
+        for one, _ in good:
+            one.answer.set_exception(error)
+        return
+    for (one, made), answer in zip(good, answers, strict=True):
+        one.answer.set_result((made, answer))

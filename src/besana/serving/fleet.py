@@ -83,17 +83,15 @@ class Running:
 
     Attributes:
         precision: Which of their files.
-        threads: Threads of one batch.
+        threads: Batches that are judged at the same time, a thread each.
         batch_size: Most pictures at a time.
-        wait_s: How long a picture waits for company.
-        most_waiting: Pictures that may wait for each version.
+        most_waiting: Pictures that may wait.
         cores: Batches and decoders that compute at the same time.
     """
 
     precision: Precision = "fp32"
     threads: int = 1
     batch_size: int = 16
-    wait_s: float = 0.002
     most_waiting: int = 32
     cores: int = 2
 
@@ -228,18 +226,12 @@ class Fleet:
 
     def _load(self, source: Source) -> Loaded:
         running = self._running
-        model = load_export(
-            source.folder,
-            precision=running.precision,
-            threads=running.threads,
-            sha256=source.sha256,
-        )
+        model = load_export(source.folder, precision=running.precision, sha256=source.sha256)
         batcher = Batcher(
             model,
             batch_size=running.batch_size,
-            wait_s=running.wait_s,
-            most_waiting=running.most_waiting,
             turns=self.turns,
+            judges=running.threads,
         )
         _log("loaded", source, probability_gap=model.parity.probability_gap)
         return Loaded(source, model, batcher)

@@ -82,7 +82,7 @@ class KserveRoutes(Rooms):
         """Judge tensors."""
         deadline, version = self.deadline(request), self._version(request)
         self._certificate(request)
-        head, tail = _split(await request.body(), request.headers.get(_BINARY, ""))
+        head, tail = _split(await request.body(), request.scope["named"].get(_BINARY, ""))
         tensor = _tensor(head)
         if tensor.get("name") == "files" or tensor.get("datatype") == "BYTES":
             return _answer(head, *await self._files(request, head, tensor, tail, deadline, version))

@@ -26,7 +26,8 @@ _URLS = ("url", "uri", "image_url", "gcs_uri", "s3_uri")
 
 def media_of(request: Request) -> str:
     """Give the content type without its parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    named: dict[str, str] = request.scope["named"]
+    return named.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def frames_of(request: Request, most: int) -> list[Frame]:

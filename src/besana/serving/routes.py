@@ -13,6 +13,7 @@ from besana.serving.errors import DrainingError, OverloadedError, TooLateError
 from besana.serving.requests import MEDIA, frames_of
 from besana.serving.service import Service
 from besana.web.gate import Access, Caller, RefusedError
+from besana.web.plain import Json
 from besana.web.server import Route
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Rooms:
         figures = self.service.figures
         seconds = figures.seconds.labels(path)
 
-        async def counted(request: Request) -> Response:
+        async def counted(request: Request) -> Response | Json:
             started, status = time.perf_counter(), 500
             try:
                 response = _response(await _translated(endpoint, request))
@@ -74,7 +75,7 @@ class Rooms:
 
     def deadline(self, request: Request) -> float:
         """Give the moment after which the caller wants no answer."""
-        text = request.headers.get("x-besana-deadline-ms", "")
+        text = request.scope["named"].get("x-besana-deadline-ms", "")
         return self.service.expire(int(text) / 1000 if text.isdecimal() else None)
 
     async def judged(self, request: Request, *, version: int | None = None) -> dict[str, Any]:
@@ -165,12 +166,8 @@ def caller_of(request: Request) -> str:
     return f"{caller.name if caller else ''}@{host}"
 
 
-def _response(value: Any) -> Response:
-    from starlette.responses import Response
-
-    if isinstance(value, Response):
-        return value
-    return Response(json.dumps(value), media_type="application/json")
+def _response(value: dict[str, Any] | Response) -> Response | Json:
+    return Json(json.dumps(value).encode()) if isinstance(value, dict) else value
 
 
 async def _translated(endpoint: Endpoint, request: Request) -> Any:

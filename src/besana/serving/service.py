@@ -10,7 +10,6 @@ import random
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +75,20 @@ class Serving:
     embedding_share: float = 0.1
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A request that was taken up; a generator would cost it twice as much."""
+
+    admission: Admission
+    pictures: int
+
+    def __enter__(self) -> None:
+        """Nothing more to do."""
+
+    def __exit__(self, *_error: object) -> None:
+        self.admission.give_back(self.pictures)
+
+
 class Service:
     """Judge frames with the champion and whoever stands beside it.
 
@@ -134,9 +147,8 @@ class Service:
         allowed = self.serving.deadline_s
         return time.monotonic() + min(allowed, allowed if seconds is None else max(0.0, seconds))
 
-    @contextlib.contextmanager
-    def admitted(self, pictures: int) -> Any:
-        """Take up a request, or refuse it at once.
+    def admitted(self, pictures: int) -> _Admitted:
+        """Take up a request, to be used with `with`, or refuse it at once.
 
         Raises:
             OverloadedError: If more is under way than may wait.
@@ -147,13 +159,9 @@ class Service:
                 "too_many", f"{pictures} pictures, {self.serving.most_pictures} a request"
             )
         if not self.admission.take(pictures):
-            retry_s = self.fleet.champion.batcher.retry_s()
             problem = f"{self.admission.under_way} pictures are under way."
-            raise OverloadedError(problem, retry_s)
-        try:
-            yield
-        finally:
-            self.admission.give_back(pictures)
+            raise OverloadedError(problem, self.admission.retry_s)
+        return _Admitted(self.admission, pictures)
 
     async def judge(
         self, frames: Sequence[Frame], deadline: float, *, caller: str, version: int | None = None
@@ -199,9 +207,7 @@ class Service:
                 if images.shape[1:3] != (preprocessing.size_px, preprocessing.size_px):
                     resized = await asyncio.to_thread(loaded.model.resize, images)
                 with contextlib.suppress(DrainingError):
-                    judged = await result(
-                        loaded.batcher.submit(resized, deadline, first=self.admission.is_pressed)
-                    )
+                    judged = await result(loaded.batcher.submit(resized, deadline))
                     self._count(loaded, judged, "answer")
                     return loaded, judged
         raise DrainingError("Versions change faster than pictures are judged.")
@@ -212,14 +218,11 @@ class Service:
         said: dict[str, Any] = {"name": frame.name, "camera": frame.camera}
         try:
             camera = self._camera(frame.camera)
-            for _ in range(_REROUTED):
-                with contextlib.suppress(DrainingError):
-                    key = frame.camera or caller
-                    return said | await self._answer(frame, camera, request, deadline, key, version)
+            key = frame.camera or caller
+            return said | await self._answer(frame, camera, request, deadline, key, version)
         except CorruptDataError as error:
             self.figures.refused(error.reason).inc()
             return said | {"version": None, "problem": error.problem, "reason": error.reason}
-        raise DrainingError("Versions change faster than pictures are judged.")
 
     def _camera(self, name: str) -> Camera:
         try:
@@ -251,24 +254,13 @@ class Service:
         return {"version": certificate.version, "regions": regions}
 
     async def _judged(
-        self,
-        frame: Frame,
-        camera: Camera,
-        loaded: Loaded,
-        deadline: float,
-        keeps: bool,
-        *,
-        optional: bool = False,
+        self, frame: Frame, camera: Camera, loaded: Loaded, deadline: float, keeps: bool
     ) -> tuple[Prepared, Judged]:
         key = (frame.camera, loaded.wanted, keeps)
         if (how := self._hows.get(key)) is None:
             how = self._hows[key] = How(camera, loaded.wanted, self.serving.bounds, keeps)
-
-        def judge(prepared: Prepared) -> Future[Judged]:
-            first = self.admission.is_pressed and not optional
-            return loaded.batcher.submit(prepared.images, deadline, first=first, optional=optional)
-
-        return await result(self._decoders.submit(DecodeJob(frame.files, how), deadline, judge))
+        job = DecodeJob(frame.files, how)
+        return await result(self._decoders.submit(job, deadline, loaded.batcher.judge))
 
     def _shadow(
         self,
@@ -280,12 +272,12 @@ class Service:
         keeps: bool,
     ) -> None:
         """Let another version judge the same frame, when nobody waits for its place."""
+        if self._decoders.waiting >= self.serving.running.most_waiting:
+            return
 
         async def judge() -> None:
-            with contextlib.suppress(BesanaError):  # an overloaded shadow leaves frames out
-                prepared, judged = await self._judged(
-                    frame, camera, shadow, deadline, keeps, optional=True
-                )
+            with contextlib.suppress(BesanaError):
+                prepared, judged = await self._judged(frame, camera, shadow, deadline, keeps)
                 self._count(shadow, judged, "shadow")
                 if keeps:
                     self._keep(frame, request, shadow, "shadow", prepared, judged)

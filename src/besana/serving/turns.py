@@ -31,32 +31,21 @@ class Turns:
         """Whether no core is free."""
         return len(self._holding) >= self._cores
 
-    def ask(self, *, first: bool = False) -> threading.Lock:
-        """Take a place among those who wait, without waiting yet.
-
-        Args:
-            first: Go before all others.
-        """
+    def _ask(self) -> threading.Lock:
+        """Take a place among those who wait, without waiting yet."""
         mine = threading.Lock()
         with self._lock:
             if not self.all_taken:
                 self._holding.append(mine)
                 return mine
             mine.acquire()
-            if first:
-                self._waiting.appendleft(mine)
-            else:
-                self._waiting.append(mine)
+            self._waiting.append(mine)
         return mine
 
     @contextlib.contextmanager
-    def taken(self, asked: threading.Lock | None = None) -> Iterator[None]:
-        """Wait for a turn, not for long, and give it back at the end.
-
-        Args:
-            asked: The place, from `ask`; none takes one now.
-        """
-        mine = asked or self.ask()
+    def taken(self) -> Iterator[None]:
+        """Wait for a turn, not for long, and give it back at the end."""
+        mine = self._ask()
         self._await(mine)
         try:
             yield

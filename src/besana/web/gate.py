@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from besana.web.lines import Line
+from besana.web.lines import Lines
 from besana.web.paths import Paths
 
 Scope = MutableMapping[str, Any]
@@ -49,6 +49,7 @@ _ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _SIGN_IN, _SEND_TOKEN = "Sign in first.", "Send a token: 'Authorization: Bearer TOKEN'."
 _SAFE = ("GET", "HEAD")
 _LOG = logging.getLogger("besana.web")
+_LINES = Lines(_LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +138,8 @@ class Gate:
     """Let through what is allowed, refuse everything else, and add the headers of every answer.
 
     Args:
-        app: The application behind it; it finds the caller in `scope["caller"]`.
+        app: The application behind it; it finds the caller in `scope["caller"]`, and the headers
+            by their names in small letters in `scope["named"]`.
         accesses: Every route there is; a path that is not here is a 404 for everybody.
         hosts: Allowed values of `Host`, with the port where it is not the scheme's own.
         identify: Tells from headers who calls; None for nobody.
@@ -197,7 +199,7 @@ class Gate:
             if scope["method"] not in _SAFE:
                 _check_change(access, caller, headers)
             body = await self._body(scope, headers, receive)
-            scope["caller"] = caller
+            scope["caller"], scope["named"] = caller, headers
             await self.app(scope, _replayed(body, receive), answer)
         finally:
             self._slots.release()
@@ -232,26 +234,16 @@ class Gate:
     async def _body(self, scope: Scope, headers: dict[str, str], receive: Receive) -> bytes:
         """Receive the whole body within its bounds, so that no route meets an endless one."""
         most: int = scope["access"].body_bytes
-        too_large = RefusedError(413, "too_large", f"At most {most} bytes.")
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > most:
-            raise too_large
-        is_whole = scope.get("state", {}).get("whole", False)
-        parts, size, more = list[bytes](), 0, True
+            raise _too_large(most)
+        if scope.get("state", {}).get("whole", False):
+            return await _received(receive, most)
         try:
-            async with asyncio.timeout(None if is_whole else self.limits.body_s):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise RefusedError(400, "gone", "The connection was closed.")
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > most:
-                        raise too_large
-                    more = message.get("more_body", False)
+            async with asyncio.timeout(self.limits.body_s):
+                return await _received(receive, most)
         except TimeoutError:
             raise RefusedError(408, "too_slow", "The request took too long.") from None
-        return b"".join(parts)
 
     async def _refuse(self, scope: Scope, answer: _Answer, refused: RefusedError) -> None:
         if answer.started:
@@ -369,15 +361,12 @@ class _Answer:
 
     def log(self) -> None:
         """Write one line: who, what, how it ended; never a query, header or body."""
-        scope = self._scope
-        words = {
-            "who": self.caller.name if self.caller else None,
-            "method": scope["method"],
-            "path": scope["path"][:300],
-            "status": self.status,
-            "ms": round(1000 * (time.perf_counter() - self._since), 1),
-        }
-        _LOG.info(Line(json.dumps(words)))
+        scope, ms = self._scope, 1000 * (time.perf_counter() - self._since)
+        who = json.dumps(self.caller.name if self.caller else None)
+        _LINES.add(
+            f'"who": {who}, "method": {json.dumps(scope["method"])}, '
+            f'"path": {json.dumps(scope["path"][:300])}, "status": {self.status}, "ms": {ms:.1f}'
+        )
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -387,6 +376,24 @@ def _headers(scope: Scope) -> dict[str, str]:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         found[key] = f"{found[key]}, {text}" if key in found else text
     return found
+
+
+async def _received(receive: Receive, most: int) -> bytes:
+    parts, size, more = list[bytes](), 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RefusedError(400, "gone", "The connection was closed.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
+            raise _too_large(most)
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _too_large(most: int) -> RefusedError:
+    return RefusedError(413, "too_large", f"At most {most} bytes.")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from besana.errors import BesanaError
 from besana.web.gate import Access, App, Receive, RefusedError, Scope, Send
 
 Endpoint = Callable[..., Awaitable[Any]]
+
+
+@dataclass(slots=True)
+class Json:
+    """A small answer: what an endpoint says, with status 200.
+
+    Attributes:
+        body: In JSON.
+        headers: Further ones.
+    """
+
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    status_code: ClassVar[int] = 200
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(self.body)),
+        ]
+        headers += [(name.encode(), value.encode()) for name, value in self.headers.items()]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": self.body})
 
 
 @dataclass
