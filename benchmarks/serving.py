@@ -1,17 +1,23 @@
 """What serving costs beside a bare ONNX Runtime loop and BentoML, with open-loop load.
 
-    python benchmarks/serving.py [--parts processor load drains] [--peer-python /path/to/python]
+    python benchmarks/serving.py [--parts processor rate waiting drains] [--peer-python PYTHON]
 
-One model, exported once, random weights. The bare loop judges pictures that lie in memory already,
-batch by batch. The server gets the same pixels as KServe tensors (binary), then JPEG files of one
-sample, then frames of a camera with three regions; beside files and frames the bare loop also
-decodes, cuts and scales them by the same functions, one after another in its own process.
+One model, exported once, random weights, in the same run on the same cores, each in its turn:
 
-The server has core 0, and so have the bare loop and the peer in their turns; the load generator is
-a process of its own on core 1 (`--server-cores`, `--client-cores`). So what is measured is a server
-of one core, whose callers are elsewhere. Part `load` compares by the clock, requests/s beside the
-bare loop's, in turns; part `processor` compares processor time a request. `--peer-python` names a
-Python with bentoml, onnxruntime and pillow; the peer then runs in the same run.
+* the server, which gets pixels as KServe tensors (binary), then JPEG files of one sample, then
+  frames of a camera with three regions;
+* the bare loop: one ONNX Runtime session with its own threads on all of those cores, which judges
+  pixels that lie in memory, a batch at a time; beside files and frames it also decodes, cuts and
+  scales them by the server's functions, one after another, in its own process;
+* a loop a core: as many such processes, of one thread each, as there are cores. No request, no
+  queue, nothing handed over: what the cores can do at most;
+* BentoML, where `--peer-python` names a Python with bentoml, onnxruntime and pillow.
+
+The load generator is a process of its own. Parts `processor` and `rate` run twice: server and
+callers share all cores, where those who ask as fast as answers come take two or three per cent of
+one; then the server has all but the last core and the callers have that one. Part `waiting`, with
+requests at a constant rate and most of them refused, runs with the callers elsewhere only, since
+those who send so many need a core for it.
 """
 
 from __future__ import annotations
@@ -24,15 +30,18 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from serving_parts.drains import drains, start_server
 from serving_parts.load import (
+    CAMERA,
     Load,
     at,
     frame_file,
@@ -43,9 +52,8 @@ from serving_parts.load import (
     request_of,
 )
 
-PARTS = ("processor", "load", "drains")
+PARTS = ("processor", "rate", "waiting", "drains")
 ROUNDS = 3
-CAMERA = "pen-a"
 REGIONS = {"bed-1": [0, 0, 420, 720], "bed-2": [420, 0, 860, 720], "bed-3": [860, 0, 1280, 720]}
 
 
@@ -88,16 +96,24 @@ class Bench:
     Args:
         export: The exported folder.
         given: What the command line says.
+        server_cores: Where the server and the bare loops run.
+        client_cores: Where the load generator runs.
     """
 
-    def __init__(self, export: Path, given: argparse.Namespace) -> None:
+    def __init__(
+        self,
+        export: Path,
+        given: argparse.Namespace,
+        server_cores: Sequence[int],
+        client_cores: Sequence[int],
+    ) -> None:
         self.export = export
         card = json.loads((export / "export.json").read_text())
         self.size, self.name = card["preprocessing"]["size_px"], card["model"]
         self.batch, self.seconds = given.batch, given.seconds
-        self.server_cores, self.client_cores = given.server_cores, given.client_cores
+        self.server_cores, self.client_cores = server_cores, client_cores
         self.peer_python, self.kinds = given.peer_python, given.kinds
-        self.overload_s = given.overload_s
+        self.overload_s, self.parts = given.overload_s, given.parts
         self.threads = len(self.server_cores)
 
     def requests(self) -> dict[str, bytes]:
@@ -159,6 +175,12 @@ class Bench:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
 
+    def callers(self, what: str) -> int:
+        """Give how many callers keep the server busy without being refused."""
+        if what in ("tensors of 1", "JPEG files"):
+            return 22 * self.threads
+        return 8 * self.threads if what == "frames" else 1 + self.threads
+
     def closed(self, port: int, request: bytes, callers: int, seconds: float) -> Load:
         """Let some callers ask one after another."""
         return generate(
@@ -194,61 +216,61 @@ def wait_for(port: int) -> None:
     raise SystemExit("the peer does not start")
 
 
-def bare(bench: Bench, seconds: float) -> tuple[float, float]:
-    """Judge one batch again and again: pictures/s, and milliseconds of processor a picture."""
-    from besana.models.onnx_model import load_export
+class Bare:
+    """Bare loops in processes of their own.
 
-    with on_cores(bench.server_cores):
-        model = load_export(bench.export, threads=bench.threads)
-        rng, shape = np.random.default_rng(1), (bench.batch, bench.size, bench.size, 3)
-        images = rng.integers(0, 256, shape).astype(np.uint8)
-        model.run(images)
-        count, started, spent = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - started < seconds:
-            model.run(images)
-            count += bench.batch
-        return (
-            count / (time.perf_counter() - started),
-            1000 * (time.process_time() - spent) / count,
-        )
+    Args:
+        bench: What runs where.
+        groups: Cores of each process.
+    """
 
+    def __init__(self, bench: Bench, groups: Sequence[Sequence[int]]) -> None:
+        script = Path(__file__).parent / "serving_parts" / "bare.py"
+        command = [sys.executable, str(script), str(bench.export), "--batch", str(bench.batch)]
+        self._processes = [
+            subprocess.Popen(
+                [*command, "--cores", *map(str, cores)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for cores in groups
+        ]
+        for process in self._processes:
+            self._hear(process)
 
-def bare_files(bench: Bench, file: bytes, camera: str, seconds: float) -> tuple[float, float]:
-    """Decode, cut, scale and judge files, a batch at a time: files/s, milliseconds of processor."""
-    import cv2
+    def run(self, what: str, seconds: float) -> tuple[float, float]:
+        """Do what a kind of request asks for: requests/s, milliseconds of processor each."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{what} {seconds}\n")
+            process.stdin.flush()
+        found = [tuple(map(float, self._hear(process).split())) for process in self._processes]
+        return sum(one[0] for one in found), statistics.mean(one[1] for one in found)
 
-    from besana.images.guard import Bounds
-    from besana.models.onnx_model import load_export
-    from besana.serving.edge import find_camera, read_cameras, wanted_by
-    from besana.serving.pictures import prepare
+    def close(self) -> None:
+        """End them."""
+        for process in self._processes:
+            process.kill()
+            process.wait()
 
-    cv2.setNumThreads(1)  # as decoders do
-    with on_cores(bench.server_cores):
-        model = load_export(bench.export, threads=bench.threads)
-        wanted, limits = wanted_by(model.certificate), Bounds().limits()
-        place = find_camera(read_cameras(bench.export), camera)
-        count, started, spent = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - started < seconds:
-            images = [np.empty((0, bench.size, bench.size, 3), np.uint8)]
-            while sum(map(len, images)) < bench.batch:
-                images.append(prepare({"rgb": file}, place, wanted, limits).images)
-                count += 1
-            model.run(np.concatenate(images))
-        return (
-            count / (time.perf_counter() - started),
-            1000 * (time.process_time() - spent) / count,
-        )
+    @staticmethod
+    def _hear(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline()
 
 
-def bare_of(bench: Bench, what: str, seconds: float) -> tuple[float, float]:
-    """Do without a server what a request asks for: requests/s, milliseconds of processor."""
-    if what == "JPEG files":
-        return bare_files(bench, jpeg_file(bench.size), "", seconds)
-    if what == "frames":
-        return bare_files(bench, frame_file(), CAMERA, seconds)
-    per_s, one = bare(bench, seconds)
-    pictures = 1 if what == "tensors of 1" else bench.batch
-    return per_s / pictures, pictures * one
+@contextlib.contextmanager
+def bare_loops(bench: Bench) -> Iterator[dict[str, Bare]]:
+    """Start the bare loop, and a loop a core where there are several."""
+    loops = {"the bare loop": Bare(bench, [bench.server_cores])}
+    if bench.threads > 1:
+        loops["a loop a core"] = Bare(bench, [[core] for core in bench.server_cores])
+    try:
+        yield loops
+    finally:
+        for loop in loops.values():
+            loop.close()
 
 
 def spent_s(process: subprocess.Popen[str]) -> float:
@@ -259,44 +281,80 @@ def spent_s(process: subprocess.Popen[str]) -> float:
     return sum(sum(one.cpu_times()[:2]) for one in (root, *root.children(recursive=True)))
 
 
-def processor_times(bench: Bench) -> None:
-    """Print processor time a request, whatever else the machine does, beside the bare loop's."""
+def processor_times(bench: Bench, loops: Mapping[str, Bare]) -> None:
+    """Print processor time a request, whatever else the machine does, beside the bare loops'."""
     with bench.server() as (process, port):
-        for what, request in bench.wanted().items():
-            before = bare_of(bench, what, bench.seconds / 2)[1]
-            bench.closed(port, request, callers_of(what), 1.0)
+
+        def server(request: bytes, what: str) -> float:
             spent = spent_s(process)
-            load = bench.closed(port, request, callers_of(what), bench.seconds)
-            server = 1000 * (spent_s(process) - spent) / len(load.of(200))
-            after = bare_of(bench, what, bench.seconds / 2)[1]
-            print(
-                f"processor time, {what}: bare loop {before:.2f} and {after:.2f} ms, "
-                f"server {server:.2f} ms, share {(before + after) / 2 / server:.2f}",
-                flush=True,
-            )
+            load = bench.closed(port, request, bench.callers(what), bench.seconds / 2)
+            return 1000 * (spent_s(process) - spent) / len(load.of(200))
+
+        for what, request in bench.wanted().items():
+            bench.closed(port, request, bench.callers(what), 1.0)
+            turns = in_turns(loops, what, bench.seconds / 4, partial(server, request, what), 1)
+            for name, (bare, own, shares) in turns.items():
+                print(
+                    f"processor time, {what}: server {own:.2f} ms, {name} {bare:.2f} ms, share "
+                    f"{said(shares)}",
+                    flush=True,
+                )
 
 
-def share_by_the_clock(bench: Bench, port: int, request: bytes, what: str, name: str) -> None:
-    """Print a server's rate beside the bare loop's, in turns, since machines change their pace."""
-    callers = callers_of(what)
-    loops, rates = [bare_of(bench, what, bench.seconds / 4)[0]], list[float]()
+def in_turns(
+    loops: Mapping[str, Bare], what: str, seconds: float, measure: Callable[[], float], place: int
+) -> dict[str, tuple[float, float, list[float]]]:
+    """Measure a server between runs of the bare loops, since machines change their pace.
+
+    Args:
+        loops: What to run before and after each measurement.
+        what: Kind of request.
+        seconds: Of each of their runs.
+        measure: Gives the server's figure.
+        place: 0 for requests/s, of which the server's share is its own by the loop's; 1 for
+            milliseconds of processor, of which it is the loop's by its own.
+
+    Returns:
+        For each loop its median, the server's median, and the shares in order.
+    """
+    bare = {name: [loop.run(what, seconds)[place]] for name, loop in loops.items()}
+    own = []
     for _ in range(ROUNDS):
-        bench.closed(port, request, callers, 1.0)
-        rates.append(bench.closed(port, request, callers, bench.seconds / 2).per_s)
-        loops.append(bare_of(bench, what, bench.seconds / 4)[0])
-    shares = sorted(
-        rate / statistics.mean(around)
-        for rate, around in zip(rates, itertools.pairwise(loops), strict=True)
-    )
-    print(
-        f"by the clock, {name}: {statistics.median(rates):.1f} requests/s, "
-        f"{statistics.median(shares):.2f} of the bare loop ({shares[0]:.2f} to {shares[-1]:.2f}; "
-        f"bare loop {min(loops):.1f} to {max(loops):.1f})",
-        flush=True,
-    )
+        own.append(measure())
+        for name, loop in loops.items():
+            bare[name].append(loop.run(what, seconds)[place])
+    found = {}
+    for name, values in bare.items():
+        around = [statistics.mean(pair) for pair in itertools.pairwise(values)]
+        pairs = zip(own, around, strict=True)
+        shares = sorted(b / o if place else o / b for o, b in pairs)
+        found[name] = (statistics.median(values), statistics.median(own), shares)
+    return found
 
 
-def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -> None:
+def said(shares: Sequence[float]) -> str:
+    """Write the median share with the lowest and the highest."""
+    return f"{statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})"
+
+
+def share_by_the_clock(
+    bench: Bench, loops: Mapping[str, Bare], port: int, request: bytes, what: str, name: str
+) -> None:
+    """Print a server's rate beside the bare loops'."""
+    callers = bench.callers(what)
+    bench.closed(port, request, callers, 1.0)
+
+    def rate() -> float:
+        return bench.closed(port, request, callers, bench.seconds / 2).per_s
+
+    for loop, (bare, own, shares) in in_turns(loops, what, bench.seconds / 4, rate, 0).items():
+        print(
+            f"by the clock, {name}: {own:.1f} requests/s, {loop} {bare:.1f}, share {said(shares)}",
+            flush=True,
+        )
+
+
+def waiting(bench: Bench, port: int, request: bytes, what: str, callers: int) -> None:
     """Measure what a server gives, at 70 % of that, and at five times that."""
     time.sleep(1.5)  # what came before is forgotten
     bench.closed(port, request, callers, 1.0)
@@ -316,30 +374,38 @@ def measured(bench: Bench, port: int, request: bytes, what: str, callers: int) -
         )
 
 
-def loads(bench: Bench) -> None:
+def loads(bench: Bench, loops: Mapping[str, Bare], *, with_waiting: bool) -> None:
     """Measure rates, as shares of the bare loops', and waiting times."""
+    with_waiting = with_waiting and "waiting" in bench.parts
+    if "rate" not in bench.parts and not with_waiting:
+        return
     with bench.server() as (_, port):
-        compare(bench, port, bench.wanted(), "besana")
+        compare(bench, loops, port, bench.wanted(), "besana", with_waiting)
     if bench.peer_python:
         asked = {
             f"tensors of {bench.batch}": raw_request(bench),
             "JPEG files": form_request(bench.size),
         }
         with bench.peer() as port:
-            compare(bench, port, {w: r for w, r in asked.items() if w in bench.wanted()}, "BentoML")
+            wanted = {what: r for what, r in asked.items() if what in bench.wanted()}
+            compare(bench, loops, port, wanted, "BentoML", with_waiting)
 
 
-def compare(bench: Bench, port: int, requests: Mapping[str, bytes], server: str) -> None:
+def compare(
+    bench: Bench,
+    loops: Mapping[str, Bare],
+    port: int,
+    requests: Mapping[str, bytes],
+    server: str,
+    with_waiting: bool,
+) -> None:
     """Measure one server with each kind of request."""
     for what, request in requests.items():
         name = f"{server}, {what}"
-        share_by_the_clock(bench, port, request, what, name)
-        measured(bench, port, request, name, callers_of(what))
-
-
-def callers_of(what: str) -> int:
-    """Give how many callers keep the server busy without being refused."""
-    return {"tensors of 1": 24, "JPEG files": 24, "frames": 8}.get(what, 2)
+        if "rate" in bench.parts:
+            share_by_the_clock(bench, loops, port, request, what, name)
+        if with_waiting:
+            waiting(bench, port, request, name, bench.callers(what))
 
 
 def raw_request(bench: Bench) -> bytes:
@@ -371,8 +437,6 @@ def main() -> None:
     # The burst of the first moment is let in; it should not be one answer in a hundred.
     parser.add_argument("--overload-s", type=float, default=40.0)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--server-cores", type=int, nargs="+", default=cores[:1])
-    parser.add_argument("--client-cores", type=int, nargs="+", default=cores[1:2])
     parser.add_argument("--drains", type=int, default=20)
     parser.add_argument("--kinds", nargs="+", default=[], help="of what is sent; else all")
     parser.add_argument("--peer-python", default="")
@@ -381,13 +445,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         if given.folder is None:
             make_export(Path(place), given.backbone, given.size)
-        bench = Bench(given.folder or Path(place) / "onnx", given)
-        if "processor" in given.parts:
-            processor_times(bench)
-        if "load" in given.parts:
-            loads(bench)
+        export = given.folder or Path(place) / "onnx"
+        for server_cores, client_cores in ((cores, cores), (cores[:-1], cores[-1:])):
+            bench = Bench(export, given, server_cores, client_cores)
+            print(f"== server on {server_cores}, callers on {client_cores}", flush=True)
+            with bare_loops(bench) as loops:
+                if "processor" in given.parts:
+                    processor_times(bench, loops)
+                loads(bench, loops, with_waiting=server_cores != client_cores)
         if "drains" in given.parts:
-            good, failed = drains(bench.export, jpeg_request(jpeg_file(bench.size)), given.drains)
+            good, failed = drains(export, jpeg_request(jpeg_file(bench.size)), given.drains)
             print(f"{given.drains} drains under load: {good} answers, {failed} failed")
     print(f"load after: {os.getloadavg()[0]:.2f}", flush=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 TOKEN = "a-token-for-benchmarks-only"
+CAMERA = "pen-a"
 
 
 @dataclass

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from dying_child import FATAL
+from servers import wait_for
 
 from besana.engines.child import packed, unpacked
 from besana.errors import CorruptDataError
@@ -87,6 +88,23 @@ def test_pictures_that_were_decoded_together_are_judged_together_by_the_same_mod
     assert [one.result(60)[1] for one in answers] == pytest.approx([40, 60, 80, 100, 120], abs=2)
     assert isinstance(late.exception(60), TooLateError)
     assert judged == [(models[0], 3), (models[1], 2)]
+
+
+def test_of_larger_pictures_half_of_those_that_wait_are_taken(decoders):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    large = encode_jpeg(noise, 95)
+    assert len(large) > 1 << 16
+    judged, until = [], time.monotonic() + 60
+
+    def count(frames):
+        judged.append(len(frames))
+        return means_of(frames)
+
+    with decoders._turns.taken():
+        answers = [decoders.submit(job(large), until, count) for _ in range(6)]
+        wait_for(lambda: decoders.waiting == 5)
+    assert [one.result(60)[1] for one in answers] == pytest.approx([127.5] * 6, abs=3)
+    assert judged == [3, 2, 1]
 
 
 def test_what_cannot_be_judged_is_heard_of(decoders):

@@ -73,7 +73,7 @@ class Config(Settings):
     )
     batch_size: int = Field(default=16, ge=1, le=1024, description="Most pictures at a time.")
     queue: int = Field(
-        default=0, ge=0, description="Pictures that may wait; 0: one batch. Others get 429."
+        default=0, ge=0, description="Pictures that may wait; 0: a batch a thread. Others get 429."
     )
     burst_s: float = Field(
         default=0.25,
@@ -207,11 +207,12 @@ def _serving(config: Config) -> Serving:
     from besana.shards.memory import usable_processors
 
     cores = usable_processors()
+    threads = config.threads or cores
     running = Running(
         precision=config.precision,
-        threads=config.threads or cores,
+        threads=threads,
         batch_size=config.batch_size,
-        most_waiting=config.queue or config.batch_size,
+        most_waiting=config.queue or config.batch_size * threads,
         cores=cores,
     )
     return Serving(

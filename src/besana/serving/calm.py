@@ -12,15 +12,16 @@ from typing_extensions import override
 
 from besana.serving.turns import Turns
 
-#: Seconds between two looks at the network while no core is free.
-PAUSE_S = 0.004
+#: Seconds in which the network is looked at twice at most while no core is free.
+PAUSE_S = 0.006
 
 
 def calm_loop(turns: Turns) -> asyncio.AbstractEventLoop:
     """Make an event loop.
 
     Whoever reads a request finds the core's caches full of the model, which costs more than the
-    reading; requests that are read together pay that once.
+    reading; requests that are read together pay that once. The second look in `PAUSE_S` comes at
+    once: where requests are few, a pause would only wake the loop once more.
 
     Args:
         turns: Tells whether a core is free.
@@ -29,11 +30,12 @@ def calm_loop(turns: Turns) -> asyncio.AbstractEventLoop:
 
 
 class _Calm(selectors.DefaultSelector):
-    """Looks at once at what threads of this process say, and at the network after a pause."""
+    """Looks at once at what threads of this process say, and at the network now and then."""
 
     def __init__(self, turns: Turns) -> None:
         super().__init__()
-        self._turns, self._looked = turns, 0.0
+        self._turns, self._own = turns, -1
+        self._before = self._looked = 0.0
         self._threads: select.poll | None = None
 
     @override
@@ -42,17 +44,19 @@ class _Calm(selectors.DefaultSelector):
         if self._threads is None:  # the first one is the loop's own, which threads write to
             self._threads = select.poll()
             self._threads.register(key.fd, select.POLLIN)
+            self._own = key.fd
         return key
 
     @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if self._threads is not None and self._turns.all_taken and (timeout is None or timeout > 0):
             started = time.monotonic()
-            pause = self._looked + PAUSE_S - started
+            pause = self._before + PAUSE_S - started
             if pause > 0:
                 self._threads.poll(1000 * (pause if timeout is None else min(pause, timeout)))
                 if timeout is not None:
                     timeout = max(0.0, timeout - time.monotonic() + started)
         found = super().select(timeout)
-        self._looked = time.monotonic()
+        if any(key.fd != self._own for key, _ in found):
+            self._before, self._looked = self._looked, time.monotonic()
         return found

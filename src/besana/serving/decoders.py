@@ -30,7 +30,8 @@ T = TypeVar("T")
 Judge: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], Sequence[T]]
 
 # Pictures that one message takes to a child: few and small, so that none waits long for others.
-_TOGETHER, _TOGETHER_BYTES = 16, 1 << 16
+# Of those that wait all are taken that are small, and half of larger ones.
+_TOGETHER, _SMALL_BYTES, _TOGETHER_BYTES = 16, 1 << 16, 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +226,10 @@ class Decoders:
         """
         group, size_bytes = [first], first.size_bytes
         share = self._jobs.qsize() // len(self._children)
-        while len(group) <= min(share, _TOGETHER - 1) and size_bytes < _TOGETHER_BYTES:
+        while size_bytes < _TOGETHER_BYTES:
+            most = share if size_bytes < _SMALL_BYTES else share // 2
+            if len(group) > min(most, _TOGETHER - 1):
+                break
             try:
                 found = self._jobs.get_nowait()
             except queue.Empty:

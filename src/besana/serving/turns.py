@@ -20,7 +20,7 @@ class Turns:
             without: no picture holds everybody up.
     """
 
-    def __init__(self, cores: int, patience_s: float = 0.05) -> None:
+    def __init__(self, cores: int, patience_s: float = 0.2) -> None:
         self._cores, self._patience_s = cores, patience_s
         self._lock = threading.Lock()
         self._holding: deque[threading.Lock] = deque()
