@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from dying_child import FATAL
+from dying_child import FATAL, SLOW, SLOW_S
 from servers import wait_for
 
 from besana.engines.child import packed, unpacked
@@ -88,6 +88,13 @@ def test_pictures_that_were_decoded_together_are_judged_together_by_the_same_mod
     assert [one.result(60)[1] for one in answers] == pytest.approx([40, 60, 80, 100, 120], abs=2)
     assert isinstance(late.exception(60), TooLateError)
     assert judged == [(models[0], 3), (models[1], 2)]
+
+
+def test_what_nobody_wants_any_more_once_it_is_decoded_is_not_judged(decoders):
+    wanted_until, judged = time.monotonic() + SLOW_S / 2, []
+    answers = [decoders.submit(job(data), wanted_until, judged.append) for data in (SLOW, SLOW)]
+    assert [type(one.exception(60)) for one in answers] == [TooLateError] * 2
+    assert not judged
 
 
 def test_of_larger_pictures_half_of_those_that_wait_are_taken(decoders):

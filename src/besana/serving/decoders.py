@@ -251,6 +251,10 @@ class _Waiting:
     answer: Future[Any] = field(default_factory=under_way)
 
     @property
+    def is_late(self) -> bool:
+        return self.deadline < time.monotonic()
+
+    @property
     def size_bytes(self) -> int:
         return sum(map(len, self.job.files.values()))
 
@@ -258,12 +262,13 @@ class _Waiting:
 def _decoded_by(
     child: Child, group: Sequence[_Waiting]
 ) -> Iterator[tuple[_Waiting, Prepared | Exception]]:
-    now = time.monotonic()
-    in_time = [one for one in group if one.deadline >= now]
-    for one in group:
-        if one.deadline < now:
-            yield one, TooLateError("It waited longer than it may.")
-    yield from zip(in_time, _ask(child, [one.job for one in in_time]), strict=True)
+    """Decode what is still wanted, and give what is wanted then."""
+    late = TooLateError("It waited longer than it may.")
+    in_time = [one for one in group if not one.is_late]
+    yield from ((one, late) for one in group if one not in in_time)
+    made = _ask(child, [one.job for one in in_time])
+    for one, found in zip(in_time, made, strict=True):
+        yield one, late if one.is_late else found
 
 
 def _ask(child: Child, jobs: Sequence[DecodeJob]) -> list[Prepared | Exception]:

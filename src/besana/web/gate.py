@@ -49,7 +49,6 @@ _ENCODED = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 _SIGN_IN, _SEND_TOKEN = "Sign in first.", "Send a token: 'Authorization: Bearer TOKEN'."
 _SAFE = ("GET", "HEAD")
 _LOG = logging.getLogger("besana.web")
-_LINES = Lines(_LOG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +158,7 @@ class Gate:
     def __post_init__(self) -> None:
         self.hosts = frozenset(host.lower() for host in self.hosts)
         self._paths = Paths([(access.path, access) for access in self.accesses])
+        self._lines = Lines(_LOG)
         self._slots = asyncio.Semaphore(self.limits.running)
         self._waiting = 0
 
@@ -169,7 +169,7 @@ class Gate:
             return
         if scope["type"] != "http":
             return  # no WebSockets: the protocol closes the connection
-        answer = _Answer(scope, send)
+        answer = _Answer(scope, send, self._lines)
         try:
             await self._serve(scope, receive, answer)
         except RefusedError as refused:
@@ -333,8 +333,8 @@ def _check_change(access: Access, caller: Caller | None, headers: dict[str, str]
 class _Answer:
     """Sends an answer with the headers that every answer has, and notes it in the log."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self._scope, self._send = scope, send
+    def __init__(self, scope: Scope, send: Send, lines: Lines) -> None:
+        self._scope, self._send, self._lines = scope, send, lines
         self.started, self.whole, self.status = False, False, 0
         self._since = time.perf_counter()
         self.caller: Caller | None = None
@@ -363,7 +363,7 @@ class _Answer:
         """Write one line: who, what, how it ended; never a query, header or body."""
         scope, ms = self._scope, 1000 * (time.perf_counter() - self._since)
         who = json.dumps(self.caller.name if self.caller else None)
-        _LINES.add(
+        self._lines.add(
             f'"who": {who}, "method": {json.dumps(scope["method"])}, '
             f'"path": {json.dumps(scope["path"][:300])}, "status": {self.status}, "ms": {ms:.1f}'
         )
