@@ -53,7 +53,7 @@ from serving_parts.load import (
 )
 
 PARTS = ("processor", "rate", "waiting", "drains")
-ROUNDS = 3
+ROUNDS = 5
 REGIONS = {"bed-1": [0, 0, 420, 720], "bed-2": [420, 0, 860, 720], "bed-3": [860, 0, 1280, 720]}
 
 

@@ -137,8 +137,7 @@ class Gate:
     """Let through what is allowed, refuse everything else, and add the headers of every answer.
 
     Args:
-        app: The application behind it; it finds the caller in `scope["caller"]`, and the headers
-            by their names in small letters in `scope["named"]`.
+        app: The application behind it, with `caller` and the headers, `named`, in its scope.
         accesses: Every route there is; a path that is not here is a 404 for everybody.
         hosts: Allowed values of `Host`, with the port where it is not the scheme's own.
         identify: Tells from headers who calls; None for nobody.
@@ -236,7 +235,7 @@ class Gate:
         most: int = scope["access"].body_bytes
         declared = headers.get("content-length", "0")
         if not declared.isdecimal() or int(declared) > most:
-            raise _too_large(most)
+            raise RefusedError(413, "too_large", f"At most {most} bytes.")
         if scope.get("state", {}).get("whole", False):
             return await _received(receive, most)
         try:
@@ -362,11 +361,10 @@ class _Answer:
     def log(self) -> None:
         """Write one line: who, what, how it ended; never a query, header or body."""
         scope, ms = self._scope, 1000 * (time.perf_counter() - self._since)
-        who = json.dumps(self.caller.name if self.caller else None)
-        self._lines.add(
-            f'"who": {who}, "method": {json.dumps(scope["method"])}, '
-            f'"path": {json.dumps(scope["path"][:300])}, "status": {self.status}, "ms": {ms:.1f}'
-        )
+        named = self.caller and self.caller.name, scope["method"], scope["path"][:300]
+        who, method, path = map(json.dumps, named)
+        words = f'"who": {who}, "method": {method}, "path": {path}, "status": {self.status}'
+        self._lines.add(f'{words}, "ms": {ms:.1f}')
 
 
 def _headers(scope: Scope) -> dict[str, str]:
@@ -379,21 +377,16 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 
 async def _received(receive: Receive, most: int) -> bytes:
-    parts, size, more = list[bytes](), 0, True
-    while more:
+    parts, size = list[bytes](), 0
+    while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise RefusedError(400, "gone", "The connection was closed.")
         parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > most:
-            raise _too_large(most)
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _too_large(most: int) -> RefusedError:
-    return RefusedError(413, "too_large", f"At most {most} bytes.")
+        if (size := size + len(parts[-1])) > most:
+            raise RefusedError(413, "too_large", f"At most {most} bytes.")
+        if not message.get("more_body", False):
+            return b"".join(parts)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
