@@ -23,7 +23,7 @@ from besana.serving.turns import Turns
 
 @pytest.fixture(scope="module")
 def decoders():
-    found = Decoders(1, 100, Turns(1), module="dying_child")
+    found = Decoders(1, 100, Turns(1, patience_s=60), module="dying_child")
     yield found
     found.close()
 
@@ -109,7 +109,7 @@ def test_of_larger_pictures_half_of_those_that_wait_are_taken(decoders):
 
     with decoders._turns.taken():
         answers = [decoders.submit(job(large), until, count) for _ in range(6)]
-        wait_for(lambda: decoders.waiting == 5)
+        wait_for(lambda: decoders.waiting <= 5)
     assert [one.result(60)[1] for one in answers] == pytest.approx([127.5] * 6, abs=3)
     assert judged == [3, 2, 1]
 
