@@ -446,8 +446,8 @@ def main() -> None:
         if given.folder is None:
             make_export(Path(place), given.backbone, given.size)
         export = given.folder or Path(place) / "onnx"
-        places = [(cores, cores), (cores[:-1], cores[-1:])] if given.parts != ["drains"] else []
-        for server_cores, client_cores in places:
+        places = [] if given.parts == ["drains"] else [(cores, cores), (cores[:-1], cores[-1:])]
+        for server_cores, client_cores in places[: len(cores)]:  # one core has no other
             bench = Bench(export, given, server_cores, client_cores)
             print(f"== server on {server_cores}, callers on {client_cores}", flush=True)
             with bare_loops(bench) as loops:

@@ -54,14 +54,7 @@ class Batcher:
         judges: Batches that run at the same time.
     """
 
-    def __init__(
-        self,
-        model: OnnxModel,
-        *,
-        batch_size: int,
-        turns: Turns,
-        judges: int = 1,
-    ) -> None:
+    def __init__(self, model: OnnxModel, *, batch_size: int, turns: Turns, judges: int = 1) -> None:
         self._model, self._batch_size, self._turns = model, batch_size, turns
         self._jobs: deque[_Job] = deque()
         self._came = threading.Condition()
@@ -73,11 +66,7 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    def submit(
-        self,
-        images: NDArray[np.uint8],
-        deadline: float,
-    ) -> Future[Judged]:
+    def submit(self, images: NDArray[np.uint8], deadline: float) -> Future[Judged]:
         """Let pictures of the model's size be judged.
 
         Args:

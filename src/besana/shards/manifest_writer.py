@@ -202,7 +202,7 @@ def _column(rows: pa.Table, field: pa.Field) -> pa.ChunkedArray | pa.Array:
         raise ConfigError(f"A manifest needs the column '{field.name}'.")
     try:
         column = column.cast(plain)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except pa.ArrowException as error:
         raise ConfigError(f"Column '{field.name}' of a manifest: {error}.") from None
     if not field.nullable and column.null_count:
         if field.name not in _DEFAULTS:
