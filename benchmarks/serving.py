@@ -425,6 +425,15 @@ def form_request(size: int) -> bytes:
     return request_of("/pictures", "multipart/form-data; boundary=xxxxxx", body)
 
 
+def measure(bench: Bench) -> None:
+    """Measure on one choice of cores."""
+    print(f"== server on {bench.server_cores}, callers on {bench.client_cores}", flush=True)
+    with bare_loops(bench) as loops:
+        if "processor" in bench.parts:
+            processor_times(bench, loops)
+        loads(bench, loops, with_waiting=bench.server_cores != bench.client_cores)
+
+
 def main() -> None:
     """Measure and print."""
     cores = sorted(os.sched_getaffinity(0))
@@ -446,16 +455,13 @@ def main() -> None:
         if given.folder is None:
             make_export(Path(place), given.backbone, given.size)
         export = given.folder or Path(place) / "onnx"
-        places = [] if given.parts == ["drains"] else [(cores, cores), (cores[:-1], cores[-1:])]
-        for server_cores, client_cores in places[: len(cores)]:  # one core has no other
-            bench = Bench(export, given, server_cores, client_cores)
-            print(f"== server on {server_cores}, callers on {client_cores}", flush=True)
-            with bare_loops(bench) as loops:
-                if "processor" in given.parts:
-                    processor_times(bench, loops)
-                loads(bench, loops, with_waiting=server_cores != client_cores)
+        places = [(cores, cores), (cores[:-1], cores[-1:])][: len(cores)]  # one core has no other
+        benches = [Bench(export, given, *place) for place in places]
+        for bench in benches if given.parts != ["drains"] else []:
+            measure(bench)
         if "drains" in given.parts:
-            good, failed = drains(export, jpeg_request(jpeg_file(bench.size)), given.drains)
+            request = jpeg_request(jpeg_file(benches[0].size))
+            good, failed = drains(export, request, given.drains)
             print(f"{given.drains} drains under load: {good} answers, {failed} failed")
     print(f"load after: {os.getloadavg()[0]:.2f}", flush=True)
 
