@@ -55,12 +55,12 @@ class KserveRoutes(Rooms):
 
     async def model_ready(self, request: Request) -> dict[str, Any]:
         """Tell whether a model is loaded."""
-        certificate = self._certificate(request)
+        certificate = self._certificate(request, self._version(request))
         return {"name": certificate.model, "ready": ready(self.service)["ready"]}
 
     async def metadata(self, request: Request) -> dict[str, Any]:
         """Describe a model's tensors."""
-        certificate = self._certificate(request)
+        certificate = self._certificate(request, self._version(request))
         size, classes = certificate.preprocessing.size_px, len(certificate.classes)
         shape = [-1, size, size, certificate.preprocessing.channels]
         return {
@@ -81,7 +81,7 @@ class KserveRoutes(Rooms):
     async def infer(self, request: Request) -> Any:
         """Judge tensors."""
         deadline, version = self.deadline(request), self._version(request)
-        self._certificate(request)
+        self._certificate(request, version)
         head, tail = _split(await request.body(), request.scope["named"].get(_BINARY, ""))
         tensor = _tensor(head)
         if tensor.get("name") == "files" or tensor.get("datatype") == "BYTES":
@@ -96,7 +96,7 @@ class KserveRoutes(Rooms):
         request: Request,
         head: dict[str, Any],
         tensor: dict[str, Any],
-        tail: bytes,
+        tail: memoryview,
         deadline: float,
         version: int | None,
     ) -> tuple[Certificate, NDArray[np.float32], list[str]]:
@@ -122,21 +122,21 @@ class KserveRoutes(Rooms):
             raise RefusedError(404, "not_loaded", f"There is no version '{text[:40]}'.")
         return int(text)
 
-    def _certificate(self, request: Request) -> Certificate:
-        loaded, _ = self.service.fleet.route("", self._version(request))
+    def _certificate(self, request: Request, version: int | None) -> Certificate:
+        loaded, _ = self.service.fleet.route("", version)
         certificate = loaded.model.certificate
         if request.path_params["name"] != certificate.model:
             raise RefusedError(404, "not_loaded", f"Only '{certificate.model}' is served here.")
         return certificate
 
 
-def _split(body: bytes, length: str) -> tuple[dict[str, Any], bytes]:
+def _split(body: bytes, length: str) -> tuple[dict[str, Any], memoryview]:
     """Part the JSON of a request from the bytes behind it."""
     if not length:
-        return parsed(body), b""
+        return parsed(body), memoryview(b"")
     if not length.isdecimal() or int(length) > len(body):
         raise wrong("Inference-Header-Content-Length is not a length.")
-    return parsed(body[: int(length)]), body[int(length) :]
+    return parsed(body[: int(length)]), memoryview(body)[int(length) :]
 
 
 def _tensor(head: dict[str, Any]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _tensor(head: dict[str, Any]) -> dict[str, Any]:
     return tensor
 
 
-def _pixels(tensor: dict[str, Any], tail: bytes) -> NDArray[np.uint8]:
+def _pixels(tensor: dict[str, Any], tail: memoryview) -> NDArray[np.uint8]:
     shape = tensor.get("shape")
     if (
         tensor.get("datatype") != "UINT8"
@@ -167,7 +167,7 @@ def _pixels(tensor: dict[str, Any], tail: bytes) -> NDArray[np.uint8]:
         raise wrong(f"The data does not fill the shape {shape} with 0 to 255.") from None
 
 
-def _files(tensor: dict[str, Any], tail: bytes) -> list[bytes]:
+def _files(tensor: dict[str, Any], tail: memoryview) -> list[bytes]:
     """Read files: base64 in JSON, or each with its length in 4 bytes before it."""
     if not tail:
         data = tensor.get("data")
@@ -177,7 +177,7 @@ def _files(tensor: dict[str, Any], tail: bytes) -> list[bytes]:
     found, at = [], 0
     while at < len(tail):
         length = int.from_bytes(tail[at : at + 4], "little")
-        found.append(tail[at + 4 : at + 4 + length])
+        found.append(bytes(tail[at + 4 : at + 4 + length]))
         at += 4 + length
     if at != len(tail):
         raise wrong("The bytes of files end too early.")

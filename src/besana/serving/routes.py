@@ -162,7 +162,7 @@ def openapi() -> dict[str, Any]:
 def caller_of(request: Request) -> str:
     """Name who asks, so that the same caller gets the same version."""
     caller: Caller | None = request.scope.get("caller")
-    host = request.client.host if request.client else ""
+    host, _ = request.scope.get("client") or ("", 0)
     return f"{caller.name if caller else ''}@{host}"
 
 

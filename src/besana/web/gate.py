@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -361,10 +362,9 @@ class _Answer:
     def log(self) -> None:
         """Write one line: who, what, how it ended; never a query, header or body."""
         scope, ms = self._scope, 1000 * (time.perf_counter() - self._since)
-        named = self.caller and self.caller.name, scope["method"], scope["path"][:300]
-        who, method, path = map(json.dumps, named)
-        words = f'"who": {who}, "method": {method}, "path": {path}, "status": {self.status}'
-        self._lines.add(f'{words}, "ms": {ms:.1f}')
+        who = quoted(self.caller.name) if self.caller else "null"
+        asked = f'"method": {quoted(scope["method"])}, "path": {quoted(scope["path"][:300])}'
+        self._lines.add(f'"who": {who}, {asked}, "status": {self.status}, "ms": {ms:.1f}')
 
 
 def _headers(scope: Scope) -> dict[str, str]:
