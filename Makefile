@@ -29,7 +29,7 @@ test: $(VENV)/.ready-to-develop
 slow: $(VENV)/.ready-to-develop $(VENV)/.ready-for-peers
 	# TensorFlow and torch's Triton end a process that loads both, so the shards have their own.
 	$(PYTEST) -m slow tests/shards || failed=yes; \
-	$(PYTEST) -m slow --ignore=tests/shards && test -z "$${failed:-}"
+	$(PYTEST) -m slow -n 2 --dist loadfile --ignore=tests/shards && test -z "$${failed:-}"
 
 # What fills the loader's batches without the interpreter: needs Rust, cmake, nasm, a C compiler.
 native: $(VENV)/.ready-to-develop

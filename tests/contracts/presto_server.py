@@ -21,6 +21,8 @@ _OPENED = (
     *("javax.security.auth.login", "sun.net.util", "sun.nio.ch", "sun.security.action"),
 )
 _START_S = 180
+# What it says until its own node has told it which tables it reads, some seconds after the start.
+_NOBODY = "sortedCandidates is null or empty"
 
 
 class Presto:
@@ -30,11 +32,21 @@ class Presto:
         self.url = url
 
     def ask(self, query: str) -> list[list[Any]]:
-        """Give the rows of a query's answer.
+        """Give the rows of a query's answer, once there is a node for it.
 
         Raises:
             RuntimeError: With what the server says against it.
         """
+        deadline = time.monotonic() + _START_S
+        while True:
+            try:
+                return self._asked(query)
+            except RuntimeError as error:
+                if _NOBODY not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
+
+    def _asked(self, query: str) -> list[list[Any]]:
         header = {"X-Presto-User": "besana"}
         request = urllib.request.Request(f"{self.url}/v1/statement", query.encode(), header)
         answer, rows = _read(request), []
