@@ -9,6 +9,7 @@ One model, exported once, random weights, in the same run on the same cores, eac
 * the bare loop: one ONNX Runtime session with its own threads on all of those cores, which judges
   pixels that lie in memory, a batch at a time; beside files and frames it also decodes, cuts and
   scales them by the server's functions, one after another, in its own process;
+* a request at a time: the same loop, but each request is judged by itself, as it comes;
 * a loop a core: as many such processes, of one thread each, as there are cores. No request, no
   queue, nothing handed over: what the cores can do at most;
 * BentoML, where `--peer-python` names a Python with bentoml, onnxruntime and pillow.
@@ -222,11 +223,13 @@ class Bare:
     Args:
         bench: What runs where.
         groups: Cores of each process.
+        batch: Pictures that they judge together.
     """
 
-    def __init__(self, bench: Bench, groups: Sequence[Sequence[int]]) -> None:
+    def __init__(self, bench: Bench, groups: Sequence[Sequence[int]], batch: int) -> None:
         script = Path(__file__).parent / "serving_parts" / "bare.py"
-        command = [sys.executable, str(script), str(bench.export), "--batch", str(bench.batch)]
+        command = [sys.executable, str(script), str(bench.export)]
+        command += ["--batch", str(batch), "--tensors", str(bench.batch)]
         self._processes = [
             subprocess.Popen(
                 [*command, "--cores", *map(str, cores)],
@@ -262,10 +265,14 @@ class Bare:
 
 @contextlib.contextmanager
 def bare_loops(bench: Bench) -> Iterator[dict[str, Bare]]:
-    """Start the bare loop, and a loop a core where there are several."""
-    loops = {"the bare loop": Bare(bench, [bench.server_cores])}
+    """Start the bare loops, and a loop a core where there are several."""
+    loops = {
+        "the bare loop": Bare(bench, [bench.server_cores], bench.batch),
+        "a request at a time": Bare(bench, [bench.server_cores], 1),
+    }
     if bench.threads > 1:
-        loops["a loop a core"] = Bare(bench, [[core] for core in bench.server_cores])
+        cores = [[core] for core in bench.server_cores]
+        loops["a loop a core"] = Bare(bench, cores, bench.batch)
     try:
         yield loops
     finally:

@@ -21,11 +21,12 @@ def main() -> None:
     """Answer until nobody asks any more."""
     parser = argparse.ArgumentParser()
     parser.add_argument("export", type=Path)
-    parser.add_argument("--batch", type=int, required=True)
+    parser.add_argument("--batch", type=int, required=True, help="pictures judged together")
+    parser.add_argument("--tensors", type=int, required=True, help="pictures in a large request")
     parser.add_argument("--cores", type=int, nargs="+", required=True)
     given = parser.parse_args()
     os.sched_setaffinity(0, given.cores)
-    rounds = make_rounds(given.export, given.batch, len(given.cores))
+    rounds = make_rounds(given.export, given.batch, given.tensors, len(given.cores))
     print("ready", flush=True)
     for line in sys.stdin:
         kind, seconds = line.rsplit(maxsplit=1)
@@ -36,7 +37,9 @@ def main() -> None:
         print(per_s, 1000 * (time.process_time() - spent) / done, flush=True)
 
 
-def make_rounds(export: Path, batch: int, threads: int) -> dict[str, Callable[[], float]]:
+def make_rounds(
+    export: Path, batch: int, tensors: int, threads: int
+) -> dict[str, Callable[[], float]]:
     """Make what is done again and again for each kind of request; it gives how many that were."""
     import cv2
 
@@ -50,14 +53,16 @@ def make_rounds(export: Path, batch: int, threads: int) -> dict[str, Callable[[]
     certificate = read_certificate(export)
     wanted, limits = wanted_by(certificate), Bounds().limits()
     size, cameras = certificate.preprocessing.size_px, read_cameras(export)
-    pixels = np.random.default_rng(1).integers(0, 256, (batch, size, size, 3)).astype(np.uint8)
+    shape = (max(batch, tensors), size, size, 3)
+    pixels = np.random.default_rng(1).integers(0, 256, shape).astype(np.uint8)
 
     def judge(pictures: np.ndarray[Any, Any]) -> None:
         session.run(None, {"images": pictures})
 
-    def tensors(each: int) -> float:
-        judge(pixels)
-        return batch / each
+    def judged(each: int) -> float:
+        together = max(batch, each)
+        judge(pixels[:together])
+        return together / each
 
     def files(file: bytes, camera: str) -> float:
         place, images = find_camera(cameras, camera), [pixels[:0]]
@@ -68,8 +73,8 @@ def make_rounds(export: Path, batch: int, threads: int) -> dict[str, Callable[[]
 
     small, frame = jpeg_file(size), frame_file()
     return {
-        f"tensors of {batch}": lambda: tensors(batch),
-        "tensors of 1": lambda: tensors(1),
+        f"tensors of {tensors}": lambda: judged(tensors),
+        "tensors of 1": lambda: judged(1),
         "JPEG files": lambda: files(small, ""),
         "frames": lambda: files(frame, CAMERA),
     }
