@@ -61,9 +61,9 @@ bench: $(VENV)/.ready-to-develop
 bench-loader: $(VENV)/.ready-to-develop
 	$(BIN)/python benchmarks/loader/run.py $(if $(PEERS),--python "$(abspath $(PEERS))/bin/python")
 
-# What `besana demo` needs: besana with training, installed so that edits take effect at once.
+# What `besana demo` needs, and the pages and the server that people try next; edits take effect at once.
 $(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/uv
-	$(INSTALL) --editable ".[train]"
+	$(INSTALL) --editable ".[train,serve]"
 	touch $@
 
 # The same, and what tests, checks and docs need.

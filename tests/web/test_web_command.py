@@ -44,6 +44,18 @@ def test_other_machines_are_let_in_on_purpose_only(tmp_path: Path) -> None:
     assert "needs its key" in refused(tmp_path / "c", certificate=Path("x.pem"))
 
 
+@pytest.mark.parametrize("verb", ["web", "serve"])
+def test_what_a_server_lacks_is_named_before_it_starts(tmp_path: Path, verb: str) -> None:
+    make_farm(tmp_path / "farm", frames=1)
+    code = "import sys; sys.modules['httptools'] = None; from besana.cli import main; main()"
+    words = [sys.executable, "-c", code, verb, str(tmp_path / "farm"), "--port", "0"]
+    done = subprocess.run(words, capture_output=True, check=False, text=True)
+    assert done.returncode == 1
+    assert "The server needs httptools." in done.stderr
+    assert 'pip install "besana[' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_pages_need_no_library_of_training() -> None:
     heavy = "{'torch', 'timm', 'sklearn', 'scipy', 'mlflow', 'onnxruntime', 'matplotlib'}"
     code = f"import sys, besana.web.site, besana.commands.web; print({heavy} & {{*sys.modules}})"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from besana.config import Settings
-from besana.errors import ConfigError, MissingExtraError, NotFoundError
+from besana.errors import ConfigError, NotFoundError
 from besana.images.guard import Bounds
 from besana.workspace import Workspace
 
@@ -116,13 +116,15 @@ def run(farm: Path, config: Config, until: Callable[[], bool] | None = None) -> 
         NotReadyError: If there is no champion, or it is not exported.
         CorruptDataError: If the champion is not what was registered, or answers differently.
         ConfigError: If the address cannot be had, or others could come in without a token.
+        MissingExtraError: If a library is not installed.
     """
-    _check_extras()
+    from besana.web.server import Address, bind, check_libraries
+
+    check_libraries("serve", "onnxruntime", "prometheus_client")
     from besana.serving.clouds import surroundings
     from besana.serving.pipeline import PipelineRoutes
     from besana.serving.service import Service
     from besana.serving.site import Site, build_service, log_lines, run_service
-    from besana.web.server import Address, bind
 
     around = surroundings()
     workspace = _workspace(farm, config, around)
@@ -152,19 +154,6 @@ def run(farm: Path, config: Config, until: Callable[[], bool] | None = None) -> 
             drain_s=config.drain_s,
             until=until or (lambda: False),
         )
-
-
-def _check_extras() -> None:
-    try:
-        import fastapi  # noqa: F401  # asked for by name, to say what to install
-        import onnxruntime  # noqa: F401
-        import python_multipart  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "Serving needs FastAPI, uvicorn and ONNX Runtime.",
-            'Run: pip install "besana[serve]"',
-        ) from None
 
 
 def _workspace(farm: Path, config: Config, around: Surroundings) -> Workspace | None:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from besana.config import Settings
 from besana.console import plain_console
-from besana.errors import ConfigError, MissingExtraError
+from besana.errors import ConfigError
 from besana.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -66,17 +66,12 @@ def run(workspace: Workspace, config: Config, until: Callable[[], bool] | None =
     Raises:
         ConfigError: If the address cannot be had, or other machines were let in without a
             password or without TLS.
-        MissingExtraError: If FastAPI or uvicorn is not installed.
+        MissingExtraError: If a library is not installed.
     """
-    try:
-        import fastapi  # noqa: F401  # asked for by name, to say what to install
-        import uvicorn  # noqa: F401
-    except ImportError:
-        raise MissingExtraError(
-            "The pages need FastAPI and uvicorn.", 'Run: pip install "besana[web]"'
-        ) from None
+    from besana.web.server import bind, check_libraries, log_to, serve
+
+    check_libraries("web")
     from besana.web.desk import Desk, DeskSettings
-    from besana.web.server import bind, log_to, serve
     from besana.web.site import build_site
 
     _check_address(config)

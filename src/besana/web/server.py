@@ -12,6 +12,7 @@ import os
 import socket
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,24 @@ class Address:
         return {f"{name}:{port}" for name in names} | (names if plain else set())
 
 
+def check_libraries(extra: str, *more: str) -> None:
+    """Say what to install before anything starts.
+
+    Args:
+        extra: What brings all of them.
+        more: Modules that are needed beside those of every server.
+
+    Raises:
+        MissingExtraError: If one is not installed.
+    """
+    names = ("fastapi", "httptools", "python_multipart", "uvicorn", *more)
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"The server needs {', '.join(missing)}.", f'Run: pip install "besana[{extra}]"'
+        )
+
+
 def build_app(
     routes: Sequence[Route],
     *,
@@ -118,14 +137,10 @@ def build_app(
         error_page: Makes the HTML of an error.
 
     Raises:
-        MissingExtraError: If FastAPI is not installed.
+        MissingExtraError: If a library is not installed.
     """
-    try:
-        from fastapi import FastAPI
-    except ImportError:
-        raise MissingExtraError(
-            "The server needs FastAPI and uvicorn.", 'Run: pip install "besana[web]"'
-        ) from None
+    check_libraries("web")
+    from fastapi import FastAPI
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     for route in routes:
