@@ -144,6 +144,32 @@ def test_kserve_refuses_what_it_does_not_understand(server, inputs):
     assert server.ask("POST", INFER, {"inputs": inputs}).status == 422
 
 
+@pytest.mark.parametrize(
+    ("length", "name", "tail"),
+    [
+        ("x", "images", bytes(SIZE * SIZE * 3)),
+        ("-1", "images", bytes(SIZE * SIZE * 3)),
+        ("999999", "images", bytes(SIZE * SIZE * 3)),
+        ("", "images", bytes(SIZE * SIZE * 3 - 1)),
+        ("", "images", b"x"),
+        ("", "files", b"\xff\xff\xff\x7fshort"),
+        ("", "files", b"\x01\x00"),
+    ],
+)
+def test_kserve_refuses_bytes_that_are_not_what_the_head_says(server, length, name, tail):
+    shape = [1, SIZE, SIZE, 3] if name == "images" else [1]
+    kind = "UINT8" if name == "images" else "BYTES"
+    head = json.dumps({"inputs": [{"name": name, "datatype": kind, "shape": shape}]}).encode()
+    answer = server.ask(
+        "POST",
+        INFER,
+        head + tail,
+        "application/octet-stream",
+        Inference_Header_Content_Length=length or str(len(head)),
+    )
+    assert (answer.status, answer.json["error"]) == (422, "wrong_input")
+
+
 # SageMaker
 
 

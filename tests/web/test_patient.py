@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -69,6 +72,25 @@ def test_large_body_does_not_count_as_headers(client: Client) -> None:
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     pieces = (head.encode(), body[:100], body[100:] + get(client, "/public"))
     assert statuses(client, *pieces, wanted=2) == [200, 200]
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (10, 20, 30), (40_000, 70_000)])
+def test_body_comes_whole_in_however_many_pieces(client: Client, cuts: tuple[int, ...]) -> None:
+    body = b'{"a": "' + b"x" * 90_000 + b'"}'
+    head = (
+        f"POST /open HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
+        f"Origin: {client.origin}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    ).encode()
+    places = [0, *cuts, len(body)]
+    pieces = [head, *(body[first:last] for first, last in itertools.pairwise(places))]
+    with socket.create_connection(("127.0.0.1", client.port), 30) as connection:
+        for piece in pieces if cuts else [head + body]:
+            connection.sendall(piece)
+            time.sleep(0.02)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == json.loads(body)
 
 
 def test_what_follows_a_body_in_chunks_is_no_header(client: Client) -> None:
