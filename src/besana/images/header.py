@@ -128,7 +128,7 @@ def _format_of(data: bytes) -> Format:
     if not name and data[4:8] == b"ftyp":
         name = "HEIC, AVIF or video"
     if name:
-        raise refusal("unsupported_format", f"a {name} file", _HINT)
+        raise refusal("unsupported_format", f"a file of format {name}", _HINT)
     raise refusal("not_an_image", f"{len(data):,} bytes of something else", _HINT)
 
 
