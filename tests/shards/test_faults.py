@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shard_farm import Farm, jpeg, smooth_picture
+from shard_farm import Farm, jpeg, loader_threads, smooth_picture
 from test_reading import CountingBucket
 from typing_extensions import override
 
@@ -233,12 +232,12 @@ class BrokenFolder(Folder):
 
 
 def test_an_error_in_a_thread_reaches_the_caller_and_ends_the_threads(farm: Manifest) -> None:
-    before = threading.active_count()
+    before = loader_threads()
 
     with pytest.raises(RuntimeError, match="the connection broke"):
         load(farm, shards=BrokenFolder(farm.storage.url))
 
-    assert threading.active_count() == before
+    assert loader_threads() == before
 
 
 def test_the_loader_works_again_after_an_error(farm: Manifest) -> None:

@@ -2,14 +2,13 @@
 
 import json
 import re
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from shard_farm import Farm, png, smooth_picture
+from shard_farm import Farm, loader_threads, png, smooth_picture
 
 from besana.errors import BesanaError, ConfigError, MemoryLimitError, NotFoundError
 from besana.shards import Augment, Loader, Manifest
@@ -363,28 +362,28 @@ def test_memory_plan_keeps_to_the_budget(hundred: Manifest) -> None:
 
 
 def test_close_ends_the_threads(hundred: Manifest) -> None:
-    before = threading.active_count()
+    before = loader_threads()
     loader = Loader(hundred, batch_size=10, size=8, threads=3)
     next(iter(loader))
-    assert threading.active_count() == before + 3
+    assert loader_threads() == before + 3
     loader.close()
 
-    assert threading.active_count() == before
+    assert loader_threads() == before
     with pytest.raises(BesanaError, match="closed"):
         next(iter(loader))
 
 
 def test_dropping_the_loader_ends_the_threads(hundred: Manifest) -> None:
-    before = threading.active_count()
+    before = loader_threads()
     loader = Loader(hundred, batch_size=10, size=8, threads=3)
     for _ in loader:
         break
     del loader, _
     deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while loader_threads() > before and time.monotonic() < deadline:
         time.sleep(0.01)
 
-    assert threading.active_count() == before
+    assert loader_threads() == before
 
 
 def test_two_loops_at_once_are_refused(hundred: Manifest) -> None:
