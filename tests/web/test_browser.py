@@ -74,7 +74,7 @@ def test_button_switches_the_language_and_it_is_remembered(browser: Browser, rep
         assert page.locator("h1").inner_text() == "Depurar"
         assert "4\u202f109" in page.locator(".headline").inner_text()
         assert "50,0\u00a0%" in page.locator("main").inner_text()
-        # A process of the browser's own keeps it, and may learn of it after an early reload.
+        # Once in many runs, on a busy machine, the first reload came too early; nobody knows why.
         for _ in range(10):
             page.reload()
             if page.locator("h1").inner_text() == "Depurar":
