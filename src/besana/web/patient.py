@@ -128,15 +128,6 @@ class Patient(HttpToolsProtocol):
         super().on_headers_complete()
 
     @override
-    def on_body(self, body: bytes) -> None:
-        if self.cycle.body or self.cycle.response_complete:
-            super().on_body(body)
-            return
-        # Most bodies come whole; nobody has to copy them.
-        self.cycle.body = body  # type: ignore[assignment]
-        self.cycle.message_event.set()
-
-    @override
     def on_message_complete(self) -> None:
         self.scope["state"]["whole"] = True  # so the gate needs no clock for the body
         super().on_message_complete()
