@@ -2,7 +2,8 @@
 
     python benchmarks/serving.py [--parts processor rate waiting drains] [--peer-python PYTHON]
 
-One model, exported once, random weights, in the same run on the same cores, each in its turn:
+One model, exported once, random weights, in the same run on the same cores, each in its turn; the
+network and its size are those of `besana train` unless it is told otherwise:
 
 * the server, which gets pixels as KServe tensors (binary), then JPEG files of one sample, then
   frames of a camera with three regions;
@@ -68,6 +69,7 @@ def make_export(folder: Path, backbone: str, size: int) -> None:
     from besana.storage import open_storage
 
     built = build(Backbone(backbone, size_px=size), classes=2)
+    size = built.preprocessing.size_px
     with torch.no_grad():
         built.network.get_classifier().weight.normal_(generator=torch.Generator().manual_seed(0))
     card = Card(
@@ -448,10 +450,10 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--folder", type=Path, help="an exported folder; else one is made")
     parser.add_argument("--backbone", default="timm/mobilenetv2_100")
-    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--size", type=int, default=0, help="px; 0: the network's own")
     parser.add_argument("--seconds", type=float, default=8.0)
     # The burst of the first moment is let in; it should not be one answer in a hundred.
-    parser.add_argument("--overload-s", type=float, default=40.0)
+    parser.add_argument("--overload-s", type=float, default=60.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--drains", type=int, default=20)
     parser.add_argument("--kinds", nargs="+", default=[], help="of what is sent; else all")

@@ -12,8 +12,8 @@ from collections.abc import Callable
 CALM_S = 0.5
 
 # While callers do not hold back, an answer may take so many times as long as one that nobody is
-# before, so that the next request is there when the judge is free; or wait for so many seconds,
-# less half of what it takes itself, since small pictures cost less when a few come together.
+# before, so that the next request is there when the judge is free; or take so many seconds with
+# its wait, since small pictures cost less when a few come together.
 _STRETCH, _SOON_S = 1.25, 0.014
 # So many times as much is answered when more may wait and come together.
 _TOGETHER = 1.2
@@ -134,7 +134,7 @@ class Admission:
         allowed_s = self._burst_s
         if pressed:
             usual_s = self._busy_s / self._answered
-            allowed_s = max(_SOON_S - usual_s / 2, _STRETCH * self._alone_s - usual_s)
+            allowed_s = max(_SOON_S, _STRETCH * self._alone_s) - usual_s
         full = (
             self._done_at - now > allowed_s
             or self.under_way + pictures > self._most
