@@ -62,17 +62,17 @@ bench-loader: $(VENV)/.ready-to-develop
 	$(BIN)/python benchmarks/loader/run.py $(if $(PEERS),--python "$(abspath $(PEERS))/bin/python")
 
 # What `besana demo` needs, and the pages and the server that people try next; edits take effect at once.
-$(VENV)/.ready-to-run: pyproject.toml constraints.txt | $(BIN)/uv
+$(VENV)/.ready-to-run: pyproject.toml constraints.txt Makefile | $(BIN)/uv
 	$(INSTALL) --editable ".[train,serve]"
 	touch $@
 
 # The same, and what tests, checks and docs need.
-$(VENV)/.ready-to-develop: pyproject.toml constraints.txt | $(BIN)/uv
+$(VENV)/.ready-to-develop: pyproject.toml constraints.txt Makefile | $(BIN)/uv
 	$(INSTALL) --editable ".[all]" --group test --group lint --group docs
 	touch $(VENV)/.ready-to-run $@
 
 # Loaders of others, for the tests that they read our shards.
-$(VENV)/.ready-for-peers: pyproject.toml constraints.txt | $(VENV)/.ready-to-develop
+$(VENV)/.ready-for-peers: pyproject.toml constraints.txt Makefile | $(VENV)/.ready-to-develop
 	$(INSTALL) --group peers
 	touch $@
 

@@ -253,10 +253,10 @@ def test_status_names_every_stage(call, farm):
 
 def test_status_says_what_the_last_run_came_to(call, farm):
     (farm / "reports").mkdir()
-    report = {"started_at": "2026-03-01T10:15:00.000+00:00", "results": ["accuracy 91.0%"]}
+    report = {"started_at": "2026-03-01T10:15:00.000+00:00", "results": ["accuracy 91.0 %"]}
     (farm / "reports/evaluate.json").write_text(json.dumps(report))
     row = next(line for line in call("status", farm)[1].splitlines() if "evaluate" in line)
-    assert "accuracy 91.0%" in row
+    assert "accuracy 91.0 %" in row
     assert "2026-03-01T10:15:00" in row
 
 

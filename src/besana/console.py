@@ -18,3 +18,12 @@ def plain_console(*, stderr: bool = False, soft_wrap: bool = True) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False)
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """Write a share, 0 to 1, for people; a space before the sign, as ISO 80000-1 has it.
+
+    >>> percent(0.861)
+    '86.1 %'
+    """
+    return f"{100 * share:.{decimals}f} %"

@@ -118,6 +118,7 @@ def test_one_bad_picture_costs_only_itself(server, picture):
     assert answer.status == 200
     assert "regions" in good
     assert (cut["reason"], unknown["reason"]) == ("damaged", "unknown_camera")
+    assert unknown["problem"] == "Nobody knows a camera 'nobody'. Known: camera, pen-a."
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import simplejpeg
 
+from besana.console import percent
 from besana.errors import NotReadyError
 from besana.stages import clean, collect, evaluate, prepare, split, train
 from besana.statistics.evaluation import Judged, measure, measure_slice
@@ -97,7 +98,8 @@ def test_evaluate_figures_are_those_of_its_rows(done: Done) -> None:
     assert accuracy["value"] == pytest.approx(right.mean(), abs=1e-6)
     assert accuracy["low"] < accuracy["value"] < accuracy["high"]
     assert done.report.facts["accuracy_share"] == accuracy["value"]
-    shown = f"accuracy {accuracy['value']:.1%} ({accuracy['low']:.1%} to {accuracy['high']:.1%})"
+    value, low, high = (percent(accuracy[name]) for name in ("value", "low", "high"))
+    shown = f"accuracy {value} ({low} to {high})"
     assert done.report.results == [f"{shown} on the test split"]
     assert np.sum(done.figures["confusion"]) == 64
     assert np.trace(done.figures["confusion"]) == right.sum()

@@ -73,7 +73,7 @@ def test_a_stage_that_raises_leaves_no_report(workspace: Workspace) -> None:
 
 
 def test_too_much_dropped_fails_the_stage_and_shows_why(workspace: Workspace) -> None:
-    with pytest.raises(BesanaError, match=r"60\.0% of 10 \(5 dark, 1 blurry\)") as raised:
+    with pytest.raises(BesanaError, match=r"60\.0 % of 10 \(5 dark, 1 blurry\)") as raised:
         run(workspace, 10, 4, 0.5, blurry=1, dark=5)
     assert "max_dropped_share" in raised.value.hint
     page = (workspace.reports / "clean.html").read_text("utf-8")

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from besana import pipeline
 from besana.config import Settings
-from besana.console import plain_console
+from besana.console import percent, plain_console
 from besana.engines import open_engine
 from besana.stages import STAGES
 from besana.workspace import Report, Workspace
@@ -135,7 +135,7 @@ def _accuracy_table(evaluated: Report) -> Table:
         "",
         "samples",
         "accuracy",
-        f"{figures['level']:.0%} interval",
+        f"{percent(figures['level'], 0)} interval",
         title="On days the model was not trained on",
         title_justify="left",
     )
@@ -145,8 +145,8 @@ def _accuracy_table(evaluated: Report) -> Table:
     for name, part in parts.items():
         accuracy = part["accuracy"]
         low, high = accuracy["low"], accuracy["high"]
-        interval = "" if low is None or high is None else f"{low:.1%} to {high:.1%}"
-        table.add_row(name, f"{part['samples']:,}", f"{accuracy['value']:.1%}", interval)
+        interval = "" if low is None or high is None else f"{percent(low)} to {percent(high)}"
+        table.add_row(name, f"{part['samples']:,}", percent(accuracy["value"]), interval)
     return table
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from besana.console import plain_console
+from besana.console import percent, plain_console
 from besana.errors import ConfigError
 from besana.storage import Storage, open_storage
 from besana.workspace import Workspace
@@ -106,7 +106,7 @@ def _show(certificate: Certificate) -> None:
 
 def _cells(export: Any) -> tuple[str, ...]:
     return (
-        f"{100 * export.top1_agreement_share:.1f} %",
+        percent(export.top1_agreement_share),
         f"{export.probability_gap:.2g}",
         f"{export.size_bytes / 1e6:.1f} MB",
         f"{export.latency_ms:.2f} ms",

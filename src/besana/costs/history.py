@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from besana.console import percent
 from besana.costs.bills import read_lines
 from besana.workspace import Table, Workspace
 
@@ -23,7 +24,7 @@ def history_table(workspace: Workspace) -> Table:
     if rows:
         note = (
             f"{inside} of {len(rows)} runs took a time within their range;"
-            f" the middle error of the likely time is {errors[len(errors) // 2]:.1%}."
+            f" the middle error of the likely time is {percent(errors[len(errors) // 2])}."
         )
     columns = (
         "billed_at",

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from besana.config import parse
+from besana.config import parse, suggestion
 from besana.errors import BesanaError, ConfigError, CorruptDataError, NotFoundError
 from besana.images.camera import Camera
 from besana.images.guard import Bounds
@@ -80,9 +80,8 @@ def find_camera(cameras: Mapping[str, Camera], name: str) -> Camera:
     if not name:
         return _ONE_SAMPLE
     if name not in cameras:
-        raise ConfigError(
-            f"Nobody knows a camera '{name}'.", f"Known: {', '.join(sorted(cameras)) or 'none'}."
-        )
+        hint = suggestion(name, cameras) or "No camera is known."
+        raise ConfigError(f"Nobody knows a camera '{name}'.", hint)
     return cameras[name]
 
 

@@ -228,7 +228,8 @@ class Service:
         try:
             return find_camera(self.cameras, name)
         except ConfigError as error:
-            raise CorruptDataError(error.problem, error.hint, "unknown_camera") from None
+            said = f"{error.problem} {error.hint}"
+            raise CorruptDataError(said, reason="unknown_camera") from None
 
     async def _answer(
         self,

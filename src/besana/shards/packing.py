@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import Field
 
 from besana.config import parse
+from besana.console import percent
 from besana.errors import ConfigError, CorruptDataError
 from besana.images.bands import Encoded, encode_bands
 from besana.images.cut import resize
@@ -324,7 +325,7 @@ def _finish(out: Storage, files: FileList, settings: PackSettings) -> Packed:
         named = f", as {', '.join(examples)}" if examples else ""
         raise CorruptDataError(
             f"{dropped:,} of {len(files):,} files cannot be packed ({reasons}){named}; at most "
-            f"{settings.max_dropped_share:.1%} may.",
+            f"{percent(settings.max_dropped_share)} may.",
             "Repair or remove them, or raise max_dropped_share and run it again.",
         )
     with ManifestWriter(out, classes=files.classes) as manifest:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from besana.config import Settings, parse
+from besana.console import percent
 from besana.engines import Engine
 from besana.errors import MissingExtraError, NotReadyError
 from besana.progress import track
@@ -357,9 +358,10 @@ def _describe(report: Report, figures: Mapping[str, Any]) -> None:
 
 def _in_words(figures: Mapping[str, Any]) -> str:
     accuracy: Figure = figures["metrics"]["accuracy"]
-    low, high = accuracy["low"], accuracy["high"]
-    interval = "" if low is None or high is None else f" ({low:.1%} to {high:.1%})"
-    return f"accuracy {accuracy['value']:.1%}{interval} on the {figures['split']} split"
+    value, low, high = accuracy["value"], accuracy["low"], accuracy["high"]
+    assert value is not None  # a split without samples is refused before
+    interval = "" if low is None or high is None else f" ({percent(low)} to {percent(high)})"
+    return f"accuracy {percent(value)}{interval} on the {figures['split']} split"
 
 
 def _show(

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 
 from besana import catalog as tables
 from besana.config import Settings
+from besana.console import percent
 from besana.engines import Engine
 from besana.errors import ConfigError, NotReadyError
 from besana.labels.conflicts import conflict_sections, conflicts
@@ -380,6 +381,7 @@ def _describe(report: Report, dataset: Dataset, dealt: Dealt, lights: Lights, le
         Text(
             "What a random split would have leaked",
             f"Had each sample been drawn on its own, {leaks.leaked} of {leaks.test_samples} test"
-            f" samples ({leaks.leaked_share:.1%}) would have had a sample of their group in train.",
+            f" samples ({percent(leaks.leaked_share)}) would have had a sample of their group in"
+            " train.",
         )
     )

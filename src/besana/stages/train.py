@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from besana import __version__
+from besana.console import percent
 from besana.engines import Engine
 from besana.engines.spark import SparkEngine
 from besana.errors import ConfigError
@@ -284,7 +285,7 @@ def _describe(report: Report, training: Run) -> None:
         report.fact(name, value)
     for way, prefix in _MEASURED.items():
         if f"{prefix}_accuracy" in record["metrics"]:
-            report.result(f"accuracy {record['metrics'][f'{prefix}_accuracy']:.1%} {way}")
+            report.result(f"accuracy {percent(record['metrics'][f'{prefix}_accuracy'])} {way}")
     _add_promise(report, record["metrics"])
     if record.get("folds"):
         report.add(fold_table(record["folds"]))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from besana.catalog import Catalog
 from besana.catalog.watch import create_tables, drift, has_tables
+from besana.console import percent
 from besana.watching.look import ACCURACY, CAMERA, Finding
 from besana.watching.rhythm import overdue
 
@@ -191,7 +192,7 @@ def watch_status(catalog: Catalog, clock: dt.datetime | None = None) -> str:
 
 def _camera_status(one: Watched) -> str:
     words = f"{one.name} {one.changes} changes" if one.changes else f"{one.name} as usual"
-    return words if one.accuracy is None else f"{words}, accuracy about {one.accuracy:.0%}"
+    return words if one.accuracy is None else f"{words}, accuracy about {percent(one.accuracy, 0)}"
 
 
 def _told(value: float) -> float | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from besana.console import percent
 from besana.errors import CorruptDataError
 from besana.statistics.evaluation import Judged
 from besana.statistics.metrics import label_error_candidates
@@ -30,8 +31,8 @@ def evaluation_sections(figures: Mapping[str, Any]) -> Iterator[Section]:
         ["metric", *_FIGURE_COLUMNS],
         [[name, *_figure(figure)] for name, figure in figures["metrics"].items()],
         f"From {figures['samples']} samples in {figures['groups']} groups. Intervals hold the true"
-        f" value in {figures['level']:.0%} of such tests; they come from drawing whole groups,"
-        " because frames of one hour resemble each other.",
+        f" value in {percent(figures['level'], 0)} of such tests; they come from drawing whole"
+        " groups, because frames of one hour resemble each other.",
     )
     yield from _promises(figures["promises"])
     yield _classes(figures["classes"])
@@ -159,12 +160,12 @@ def doubted_labels(judged: Judged) -> list[Doubt]:
 
 
 def _words(label: str, predicted: str, probability: float) -> str:
-    return f"{label} → {predicted} {probability:.0%}"
+    return f"{label} → {predicted} {percent(probability, 0)}"
 
 
 def _multi_words(judged: Judged, sample: int, number: int) -> str:
     sign = "+" if judged.truth[sample, number] else "-"
-    return f"{sign} {judged.classes[number]} → {judged.probability[sample, number]:.0%}"
+    return f"{sign} {judged.classes[number]} → {percent(judged.probability[sample, number], 0)}"
 
 
 def sample_pictures(

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from besana.console import percent
 from besana.costs.bills import current_bill
 from besana.errors import BesanaError
 from besana.storage import open_storage
@@ -174,8 +175,8 @@ def _failure(report: Report, max_dropped_share: float) -> BesanaError | None:
         for reason, count in sorted(report.dropped.items(), key=lambda item: -item[1])
     )
     return BesanaError(
-        f"'{report.stage}' dropped {dropped / report.counts_in:.1%} of {report.counts_in} "
-        f"({reasons}); at most {max_dropped_share:.1%} is allowed.",
+        f"'{report.stage}' dropped {percent(dropped / report.counts_in)} of {report.counts_in} "
+        f"({reasons}); at most {percent(max_dropped_share)} is allowed.",
         f"See reports/{report.stage}.html, then correct the input or raise max_dropped_share.",
     )
 
