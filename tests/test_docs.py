@@ -273,7 +273,7 @@ def run_block(language: str, code: str, folder: Path) -> str:
 def test_the_tutorial_runs(tmp_path):
     page = DOCS / "tutorial/first-farm.md"
     shown = "".join(run_block(*block, tmp_path) for block in blocks(page, "bash", "python"))
-    assert re.search(r"accuracy \d+\.\d% \(\d+\.\d% to \d+\.\d%\) on the test split", shown)
+    assert re.search(r"accuracy \d+\.\d % \(\d+\.\d % to \d+\.\d %\) on the test split", shown)
     assert "classifier/1 is champion" in shown
     assert (tmp_path / "farm/reports/answers.html").stat().st_size > 1000
 
