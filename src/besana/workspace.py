@@ -25,7 +25,7 @@ SETTINGS_FILE = "besana.toml"
 CATALOG_FILE = "catalog.db"
 
 S = TypeVar("S", bound=Settings)
-Scalar = str | int | float | bool | None
+Scalar = str | int | float | bool | dt.datetime | None
 
 
 class WorkspaceSettings(Settings):

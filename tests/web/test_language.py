@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from collections import Counter
+from importlib.resources import files
 
 import pytest
 from phrases import shown_phrases
@@ -32,6 +35,18 @@ def test_every_phrase_of_a_page_has_spanish() -> None:
     places |= {key: {"made at run time"} for key in MADE}
     missing = {phrase: sorted(where) for phrase, where in places.items() if not known(phrase)}
     assert missing == {}, "add them to src/besana/web/spanish.toml"
+
+
+def test_no_phrase_has_two_renderings() -> None:
+    found = Counter(
+        phrase
+        for name in ("spanish.toml", "spanish_site.toml", "spanish_rooms.toml")
+        for part in tomllib.loads(files("besana.web").joinpath(name).read_text())[
+            "spanish"
+        ].values()
+        for phrase in part
+    )
+    assert [phrase for phrase, times in found.items() if times > 1] == []
 
 
 def test_spanish_takes_in_what_the_english_does() -> None:

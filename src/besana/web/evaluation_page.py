@@ -30,8 +30,8 @@ def evaluation_sections(figures: Mapping[str, Any]) -> Iterator[Section]:
         "How good the model is",
         ["metric", *_FIGURE_COLUMNS],
         [[name, *_figure(figure)] for name, figure in figures["metrics"].items()],
-        f"From {figures['samples']} samples in {figures['groups']} groups. Intervals hold the true"
-        f" value in {percent(figures['level'], 0)} of such tests; they come from drawing whole"
+        f"From {figures['samples']:,} samples in {figures['groups']:,} groups. Intervals hold the"
+        f" true value in {percent(figures['level'], 0)} of such tests; they come from drawing whole"
         " groups, because frames of one hour resemble each other.",
     )
     yield from _promises(figures["promises"])
@@ -66,9 +66,8 @@ def _promises(promises: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
         [one["way"], *_figure(one["accuracy"]), *(one.get("light", {}).get(n) for n in lights)]
         for one in promises
     ]
-    title = "What each way of testing promises"
     yield Table(
-        title,
+        "What each way of testing promises",
         ["way_of_testing", *_FIGURE_COLUMNS, *(f"{name}_share" for name in lights)],
         rows,
         "Accuracy. A random split tests on near-copies of what was trained on; only groups that"
@@ -79,7 +78,7 @@ def _promises(promises: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
             (one["way"], *(np.nan if v is None else v for v in _figure(one["accuracy"])))
             for one in promises
         ]
-        yield Plot(title, interval_plot(told, marked=len(told) - 1))
+        yield Plot("Accuracy by way of testing", interval_plot(told, marked=len(told) - 1))
 
 
 def _classes(classes: Mapping[str, Mapping[str, Any]]) -> Table:

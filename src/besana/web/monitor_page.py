@@ -83,18 +83,10 @@ def waiting_section(cameras: Sequence[Camera]) -> Table:
     Args:
         cameras: Those without a look that is due.
     """
-    rows = [
-        (
-            camera.name,
-            None if camera.last_at is None else camera.last_at.isoformat(timespec="seconds"),
-            None if camera.next_at is None else camera.next_at.isoformat(timespec="minutes"),
-        )
-        for camera in cameras
-    ]
     return Table(
         "Not looked at this time",
         ("camera", "last_frame", "next_look"),
-        rows,
+        [(camera.name, camera.last_at, camera.next_at) for camera in cameras],
         "A look is taken when a frame after its end has come. Frames without a capture time are"
         " not looked at.",
     )
@@ -110,7 +102,7 @@ def _unknown(rows: Sequence[Any]) -> Table:
         "Nothing can be said of these cameras",
         ("camera", "until", "reason"),
         [
-            (name, until[name].isoformat(timespec="minutes"), _TOO_SHORT if count else _NO_FRAME)
+            (name, until[name], _TOO_SHORT if count else _NO_FRAME)
             for name, count in samples.items()
         ],
     )
@@ -159,7 +151,7 @@ def _cameras(rows: Sequence[Any]) -> Table:
         shown.append(
             (
                 camera,
-                own[0].window_end.isoformat(timespec="minutes"),
+                own[0].window_end,
                 sum(row.state == "drift" for row in own),
                 *(_of(estimate, name) for name in ("expected", "value", "low", "high")),
                 _of(measured, "value"),

@@ -53,7 +53,7 @@ def confusion_plot(matrix: NDArray[np.integer], classes: Sequence[str]) -> dict[
             # A "$" in somebody's name is no formula.
             label.set_parse_math(False)
         axes.set_xlabel(text("Predicted", language))
-        axes.set_ylabel(text("Label", language))
+        axes.set_ylabel(text("label", language))
         return figure
 
     return _in_languages(draw)
