@@ -240,4 +240,4 @@ def _describe(report: Report, version: Version, evaluation: dict[str, Any]) -> N
         (name, figure["value"], figure["low"], figure["high"])
         for name, figure in evaluation["metrics"].items()
     ]
-    report.add(Table("Test split", ("metric", "value", "low", "high"), rows))
+    report.add(Table("Test split", ("metric", "value_share", "low_share", "high_share"), rows))

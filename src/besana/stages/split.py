@@ -380,8 +380,8 @@ def _describe(report: Report, dataset: Dataset, dealt: Dealt, lights: Lights, le
     report.add(
         Text(
             "What a random split would have leaked",
-            f"Had each sample been drawn on its own, {leaks.leaked} of {leaks.test_samples} test"
-            f" samples ({percent(leaks.leaked_share)}) would have had a sample of their group in"
-            " train.",
+            f"Had each sample been drawn on its own, {leaks.leaked:,} of"
+            f" {leaks.test_samples:,} test samples ({percent(leaks.leaked_share)}) would have had a"
+            " sample of their group in train.",
         )
     )
