@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan, sqrt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +126,22 @@ class Terms:
     days: bool
 
 
+class _Levels(NamedTuple):
+    """Probabilities of a false alarm at one look at one signal."""
+
+    appearance: float
+    others: float
+
+
+def _levels(terms: Terms, *, streams: int, others: int) -> _Levels:
+    """Share half of the budget out: appearance, which alone sees another herd, gets half of it."""
+
+    def level(signals: int) -> float:
+        return look_level(terms.false_alarms / 4, every_hours=terms.every_hours, signals=signals)
+
+    return _Levels(level(streams), level(others))
+
+
 def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[Finding]:
     """Take one look at a camera.
 
@@ -138,18 +154,16 @@ def look(reference: Seen, window: Seen, ruler: Ruler, terms: Terms) -> Iterator[
         terms: On what terms.
     """
     classes = len(ruler.words.classes)
-    of_camera = len(FRAME_SIGNALS) + 1 + classes + 4
-    level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=of_camera)
-    yield from _frame_findings(reference.frames, window.frames, level, terms)
+    levels = _levels(terms, streams=1, others=len(FRAME_SIGNALS) + 1 + classes + 3)
+    yield from _frame_findings(reference.frames, window.frames, levels.others, terms)
     regions = [name for name in window.streams if name != CAMERA]
     if CAMERA in window.streams and CAMERA in reference.streams:
-        yield from _stream_findings(CAMERA, reference, window, ruler, level, terms)
-        yield from _accuracies(reference, window, ruler, terms, level)
-    signals = len(regions) * (classes + 2)
-    level = look_level(terms.false_alarms / 2, every_hours=terms.every_hours, signals=signals)
+        yield from _stream_findings(CAMERA, reference, window, ruler, levels, terms)
+        yield from _accuracies(reference, window, ruler, terms, levels.others)
+    levels = _levels(terms, streams=len(regions), others=len(regions) * (classes + 1))
     for name in sorted(regions):
         if name in reference.streams:
-            yield from _stream_findings(name, reference, window, ruler, level, terms)
+            yield from _stream_findings(name, reference, window, ruler, levels, terms)
 
 
 def _fair(reference: Blocks, window: Blocks, signal: int, terms: Terms) -> float:
@@ -191,7 +205,7 @@ def _silence(reference: Blocks, window: Blocks, level: float, terms: Terms) -> F
 
 
 def _stream_findings(
-    name: str, reference: Seen, window: Seen, ruler: Ruler, level: float, terms: Terms
+    name: str, reference: Seen, window: Seen, ruler: Ruler, levels: _Levels, terms: Terms
 ) -> Iterator[Finding]:
     if name not in reference.streams:
         return
@@ -209,11 +223,12 @@ def _stream_findings(
         if np.isnan(away[number]):
             continue
         fair = _fair(before.said, now.said, number, terms)
-        verdict = judge(usual[:, number], float(away[number]) * fair, level=level, least=least)
+        far = float(away[number]) * fair
+        verdict = judge(usual[:, number], far, level=levels.others, least=least)
         samples = int(now.said.counts[:, :, number].sum())
         yield _finding(name, signal, samples, mean[number], float(away[number]), verdict)
     if before.looks is not None and now.looks is not None and now.looks.samples:
-        yield _appearance(name, before.looks, now.looks, level, terms)
+        yield _appearance(name, before.looks, now.looks, levels.appearance, terms)
 
 
 def _appearance(name: str, before: Blocks, now: Blocks, level: float, terms: Terms) -> Finding:
