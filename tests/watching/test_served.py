@@ -166,4 +166,4 @@ def test_the_page_says_why_nothing_was_looked_at(farm):
 
     assert "Not looked at this time" in page
     assert "Esta vez sin mirada" in page
-    assert "2024-05-12T00:00" in page
+    assert "2024-05-12 00:00:00 UTC" in page
