@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -65,9 +65,13 @@ GATES: dict[str, tuple[set[str], set[str]]] = {
 }
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text())
+@cache
+def called() -> dict[str, set[str]]:
+    """What each module of the package calls."""
+    return {
+        path.relative_to(PACKAGE).as_posix(): calls(ast.parse(path.read_text()))
+        for path in PACKAGE.rglob("*.py")
+    }
 
 
 def calls(tree: ast.Module) -> set[str]:
@@ -95,7 +99,7 @@ def calls(tree: ast.Module) -> set[str]:
 
 
 def users(openers: set[str]) -> set[str]:
-    return {name for name, tree in modules() if calls(tree) & openers}
+    return {name for name, names in called().items() if names & openers}
 
 
 @pytest.mark.parametrize("gate", GATES)

@@ -92,6 +92,7 @@ def test_swapped_bands_are_found(model, folder):
         load_export(folder)
 
 
+@pytest.mark.slow
 def test_another_normalisation_is_found(model, folder):
     replaced(folder, copy_of(model, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]))
 
@@ -99,6 +100,7 @@ def test_another_normalisation_is_found(model, folder):
         load_export(folder)
 
 
+@pytest.mark.slow
 def test_another_order_of_classes_is_found(model, folder):
     mutated = copy_of(model)
     head = mutated.network.get_classifier()
@@ -120,6 +122,7 @@ def test_class_names_in_another_order_are_found(folder):
         load_export(folder)
 
 
+@pytest.mark.slow
 def test_stale_weights_are_found(folder, tmp_path):
     replaced(folder, tiny_model(tmp_path / "older", seed=4))
 

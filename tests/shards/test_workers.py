@@ -53,6 +53,7 @@ def test_cancelled_calls_do_not_run_and_close_waits_for_the_running_one() -> Non
     assert first.done()
 
 
+@pytest.mark.slow
 def test_a_stuck_thread_does_not_hold_up_close_for_ever() -> None:
     workers = Workers(1, "test")
     workers.submit(time.sleep, 20)

@@ -121,6 +121,7 @@ def test_worse_model_stays_challenger_and_an_equal_one_takes_over(workspace, nam
     assert [version.aliases for version in registry.versions(name)] == [(), (), ("champion",)]
 
 
+@pytest.mark.slow
 def test_people_may_decide(workspace, name):
     _train(workspace)
     run(workspace, Config(name=name, promote="never"))

@@ -75,6 +75,7 @@ def test_other_looks_are_found_within_a_day_and_told_once(farm):
     assert 'besana_drift{farm="farm",camera="pen",region="",signal="brightness"} 1' in text
 
 
+@pytest.mark.slow
 def test_what_spoilt_pictures_teach_is_learnt_anew_where_it_does_not_fit(farm):
     add_days(farm, 9, 1, labelled=False)
     watch(farm)
@@ -119,6 +120,7 @@ def test_labels_measure_what_was_estimated(farm):
     assert all(row.value > 0.8 and row.state == "ok" for row in measured)
 
 
+@pytest.mark.slow
 def test_wrong_labels_are_a_loss_of_accuracy(farm):
     truth = add_days(farm, 9, 2, labelled=False)
     swapped = {"across": "upright", "upright": "across"}
@@ -208,6 +210,7 @@ def test_alerts_reach_a_webhook_and_a_mailbox(farm, serve):
     assert "brightness" in text
 
 
+@pytest.mark.slow
 def test_an_alert_that_nobody_took_is_sent_again(farm, serve):
     add_days(farm, 9, 2, labelled=False, brightness=20.0)
     hook = serve(_Hook)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
+import pytest
 import sqlalchemy as sa
 import torch
 
@@ -93,6 +94,7 @@ def test_a_change_of_served_pictures_is_found_within_a_day(farm):
     assert report.facts["new_changes"] == len(changed)
 
 
+@pytest.mark.slow
 def test_a_sampled_camera_is_not_silent(farm):
     serve_days(farm, 9, 2, share=0.3)
 
@@ -122,6 +124,7 @@ def test_a_frame_that_was_collected_and_served_counts_once(farm):
     assert len(served_frames(farm.catalog, CAMERA, start, end).at_s) == 0
 
 
+@pytest.mark.slow
 def test_cameras_that_nobody_knows_or_named_are_told_apart(farm):
     serve_days(farm, 9, 2, camera="gate")
     serve_days(farm, 10, 1, camera="")
@@ -145,6 +148,7 @@ def test_older_tables_get_the_column_that_they_lack(farm):
     assert len(frames.at_s) == len(rows) // 2
 
 
+@pytest.mark.slow
 def test_a_camera_that_died_is_missed_when_others_go_on(farm):
     add_days(farm, 9, 1, labelled=False)
     predict.run(farm, predict.Config(threads=1))

@@ -85,6 +85,7 @@ def test_a_silent_farm_is_an_alert_a_status_and_an_exit_status(live):
     assert caught.value.code == 4
 
 
+@pytest.mark.slow
 def test_the_first_look_after_the_due_time_misses_it(live):
     add_days(live, 9, 1, labelled=False)
     f = tables.frames.c

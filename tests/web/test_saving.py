@@ -149,9 +149,9 @@ def test_skips_can_be_taken_back_and_an_unsure_one_goes_to_somebody_else(site: S
 # Killed while people label
 
 
-def _started(workspace: Workspace, port: int) -> subprocess.Popen[bytes]:
+def _started(workspace: Workspace, port: int, **popen: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "besana", "web", str(workspace.path), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **popen)
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:
@@ -160,6 +160,13 @@ def _started(workspace: Workspace, port: int) -> subprocess.Popen[bytes]:
         except OSError:
             time.sleep(0.05)
     raise AssertionError("the server did not start")
+
+
+def _labeller(workspace: Workspace, port: int) -> Client:
+    with contextlib.closing(People(workspace.path / FILE)) as people:
+        session = people.join(people.invite("test", "labeller"), "Ana", PASSWORD)
+        csrf = people.caller(session).csrf  # type: ignore[union-attr]
+    return Client(port, f"besana={session}", csrf)
 
 
 def _free_port() -> int:
@@ -172,14 +179,9 @@ def _free_port() -> int:
 @pytest.mark.timeout(900)
 def test_killed_again_and_again_it_loses_and_doubles_nothing(tmp_path: Path) -> None:
     workspace = make_farm(tmp_path / "farm", frames=300)
-    people = People(workspace.path / FILE)
-    token = people.invite("test", "labeller")
-    session = people.join(token, "Ana", PASSWORD)
-    csrf = people.caller(session).csrf  # type: ignore[union-attr]
-    people.close()
     rng = random.Random(7)
     port = _free_port()
-    client = Client(port, f"besana={session}", csrf)
+    client = _labeller(workspace, port)
     expected: dict[str, str] = {}
     waiting = [label(f"key{n:05d}", rng.choice(CLASSES), number=n) for n in range(300)]
     # By what was done, not by the clock: a fast machine is through with all of it in half a second.
@@ -216,7 +218,16 @@ def test_killed_again_and_again_it_loses_and_doubles_nothing(tmp_path: Path) -> 
 
 def test_ctrl_c_ends_the_server_whole(tmp_path: Path) -> None:
     workspace = make_farm(tmp_path / "farm", frames=2)
-    process = _started(workspace, _free_port())
+    client = _labeller(workspace, _free_port())
+    process = _started(workspace, client.port, start_new_session=True, stderr=subprocess.PIPE)
+    acted(client, label("key00001", "lying"))
+    # A child makes the pictures.
+    assert client.get(f"/picture/frame?frame={frame_id(0)}&side=320").status == 200
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) in (0, 130, -signal.SIGINT)
-    assert os.path.getsize(workspace.path / "web.log") >= 0
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    [row] = workspace.catalog.rows(sa.select(tables.labels))
+    assert row.class_name == "lying"
