@@ -215,6 +215,15 @@ def test_plots_survive_any_class_name() -> None:
         assert "bed" in clean_svg(svg, "p")
 
 
+def test_plots_write_numbers_as_each_language_does() -> None:
+    shares = interval_plot([("Test split", 0.975, 0.962, 0.984)])
+    assert ">97.5<" in shares["en"]
+    assert ">97,5<" in shares["es"]
+    counts = confusion_plot(np.eye(2, dtype=int) * 1155, ("lying", "standing"))
+    assert ">1,155<" in counts["en"]
+    assert ">1\u202f155<" in counts["es"]
+
+
 @pytest.mark.parametrize("multi", [False, True])
 def test_doubts_are_ordered_by_how_sure_the_model_is(multi: bool) -> None:
     whole = judged(multi=multi)

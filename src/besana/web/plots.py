@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from besana.web.language import LANGUAGES, text
+from besana.web.language import LANGUAGES, spanish_number, text
 from besana.web.render import visible
+from besana.web.values import number_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 _BLUE, _ORANGE, _GREY = "#3f7cac", "#c8553d", "#8a8f86"
@@ -40,7 +42,7 @@ def confusion_plot(matrix: NDArray[np.integer], classes: Sequence[str]) -> dict[
                 axes.text(
                     column,
                     row,
-                    f"{count}",
+                    number_text(int(count), language),
                     ha="center",
                     va="center",
                     color="#ffffff" if dark else "#26303a",
@@ -80,6 +82,7 @@ def reliability_plot(bins: Sequence[Mapping[str, float]]) -> dict[str, str]:
         axes.set_ylim(low - 0.02, 1.02)
         axes.set_xlabel(text("How sure the model is", language))
         axes.set_ylabel(text("How often it is right", language))
+        _write_numbers(language, axes.xaxis, axes.yaxis)
         return figure
 
     return _in_languages(draw)
@@ -107,9 +110,22 @@ def interval_plot(
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(text("Accuracy, %", language))
         axes.grid(axis="x", color=_GREY, alpha=0.25)
+        _write_numbers(language, axes.xaxis)
         return figure
 
     return _in_languages(draw)
+
+
+def _write_numbers(language: str, *axes: Axis) -> None:
+    """Write the numbers along axes as a language does."""
+    from matplotlib.ticker import ScalarFormatter
+
+    class Spanish(ScalarFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return spanish_number(super().__call__(x, pos))
+
+    for axis in axes if language == "es" else ():
+        axis.set_major_formatter(Spanish())
 
 
 def _in_languages(draw: Callable[[str], Figure]) -> dict[str, str]:
