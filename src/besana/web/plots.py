@@ -76,7 +76,9 @@ def reliability_plot(bins: Sequence[Mapping[str, float]]) -> dict[str, str]:
         low = min(0.5, float(confidence.min()), float(accuracy.min()))
         axes.plot([low, 1], [low, 1], color=_GREY, linestyle="--", linewidth=1)
         area = 12 + 240 * samples / samples.max()
-        axes.scatter(confidence, accuracy, s=area, color=_BLUE, alpha=0.75, linewidth=0)
+        axes.scatter(
+            confidence, accuracy, s=area, color=_BLUE, alpha=0.75, linewidth=0, clip_on=False
+        )
         axes.plot(confidence, accuracy, color=_BLUE, linewidth=1)
         axes.set_xlim(low - 0.02, 1.02)
         axes.set_ylim(low - 0.02, 1.02)
