@@ -180,6 +180,6 @@ async def _translated(endpoint: Endpoint, request: Request) -> Any:
     except DrainingError as error:
         raise RefusedError(503, "draining", error.problem, retry_s=1) from None
     except CorruptDataError as error:
-        raise RefusedError(422, error.reason, error.problem) from None
+        raise RefusedError(422, error.reason, str(error)) from None
     except NotReadyError as error:
         raise RefusedError(404, "not_loaded", error.problem) from None

@@ -222,14 +222,13 @@ class Service:
             return said | await self._answer(frame, camera, request, deadline, key, version)
         except CorruptDataError as error:
             self.figures.refused(error.reason).inc()
-            return said | {"version": None, "problem": error.problem, "reason": error.reason}
+            return said | {"version": None, "problem": str(error), "reason": error.reason}
 
     def _camera(self, name: str) -> Camera:
         try:
             return find_camera(self.cameras, name)
         except ConfigError as error:
-            said = f"{error.problem} {error.hint}"
-            raise CorruptDataError(said, reason="unknown_camera") from None
+            raise CorruptDataError(error.problem, error.hint, "unknown_camera") from None
 
     async def _answer(
         self,
