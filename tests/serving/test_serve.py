@@ -311,7 +311,7 @@ def test_a_deadline_that_has_passed_is_said(server, picture):
 
 
 def test_a_drain_finishes_what_runs_and_is_not_ready(whole_export, picture):
-    with serving_folder(whole_export, drain_s=0.5) as server:
+    with serving_folder(whole_export, drain_s=2) as server:
         outcomes = []
 
         def ask():

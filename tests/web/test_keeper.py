@@ -16,7 +16,7 @@ from besana.storage import open_storage
 from besana.web.desk import Desk, DeskSettings
 from besana.web.keeper import Keeper
 
-QUIET_S = 0.2
+QUIET_S = 1.0
 
 
 def run_alone(work: Coroutine[Any, Any, None]) -> None:
