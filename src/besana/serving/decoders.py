@@ -252,7 +252,7 @@ class _Waiting:
 
     @property
     def is_late(self) -> bool:
-        return self.deadline < time.monotonic()
+        return self.deadline <= time.monotonic()
 
     @property
     def size_bytes(self) -> int:
