@@ -258,6 +258,7 @@ def test_moved_simulated_camera_is_one_event_and_flagged_by_day_and_night(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_demos_camera_never_moved(tmp_path: Path) -> None:
     barn = write_barn(tmp_path / "barn", BarnSettings(), open_engine("local"))
     workspace = Workspace.create(tmp_path / "farm", barn.settings_toml.read_text())
