@@ -110,6 +110,7 @@ def postgresql_server() -> Iterator[str]:
         os.chown(home, int(str(rights["user"])), int(str(rights["group"])))
     data = f"{home}/data"
     initdb = [programs / "initdb", "-D", data, "-U", "besana", "-A", "trust", "-E", "UTF8", "-N"]
+    initdb.append("--no-locale")  # that of the caller may not be there
     subprocess.run(initdb, check=True, capture_output=True, cwd=home, **rights)  # type: ignore[call-overload]
     serve = [programs / "postgres", "-D", data, "-k", home, "-h", "", "-F"]
     with open(f"{home}/log", "wb") as log:
