@@ -109,8 +109,9 @@ def postgresql_server() -> Iterator[str]:
     if rights:
         os.chown(home, int(str(rights["user"])), int(str(rights["group"])))
     data = f"{home}/data"
-    initdb = [programs / "initdb", "-D", data, "-U", "besana", "-A", "trust", "-E", "UTF8", "-N"]
-    initdb.append("--no-locale")  # that of the caller may not be there
+    # The caller's locale may not be installed.
+    options = ["-U", "besana", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"]
+    initdb = [programs / "initdb", "-D", data, *options]
     subprocess.run(initdb, check=True, capture_output=True, cwd=home, **rights)  # type: ignore[call-overload]
     serve = [programs / "postgres", "-D", data, "-k", home, "-h", "", "-F"]
     with open(f"{home}/log", "wb") as log:
