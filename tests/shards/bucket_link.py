@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import sys
 import threading
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,9 +42,10 @@ class Link:
     _free_at: float = 0.0
 
     def __enter__(self) -> "Link":
-        self._loop = asyncio.new_event_loop()
         started = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self.serve(started)), daemon=True
+        )
         self._thread.start()
         started.wait(10)
         return self
@@ -52,32 +54,21 @@ class Link:
         self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(10)
 
-    def _run(self, started: threading.Event) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self.serve(started))
-        self._loop.close()
-
     async def serve(self, started: threading.Event) -> None:
-        self._stopped = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
         server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=1 << 20)
         self.port = server.sockets[0].getsockname()[1]
         started.set()
         await self._stopped.wait()
         server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # a connection that has just come gets as far as to be closed
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        async with closed_after(writer):
             there, back = await asyncio.open_connection("127.0.0.1", self.target, limit=1 << 20)
-            await asyncio.gather(self._forward(reader, back, writer), self._answer(there, writer))
-        writer.close()
-        self._tasks.discard(task)
+            async with closed_after(back):
+                ways = self._forward(reader, back, writer), self._answer(there, writer)
+                await asyncio.gather(*ways)
 
     async def _forward(
         self,
@@ -134,6 +125,17 @@ class Link:
     @staticmethod
     def _loop_time() -> float:
         return asyncio.get_running_loop().time()
+
+
+@contextlib.asynccontextmanager
+async def closed_after(writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+    """Close a connection at the end, whether it broke off or the link is taken away."""
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        try:
+            yield
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
 
 def say(line: str) -> None:
